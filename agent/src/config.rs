@@ -1,0 +1,211 @@
+//! The agent's one configuration file, its defaults and its checks.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use sternway_core::ids::HostName;
+use sternway_core::time::Millis;
+use sternway_core::trust::{Keyring, KeyringError, KeyringFile};
+
+/// As written; see `docs/operating.md` for every key.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub host: HostName,
+    /// Address of the coordinator.
+    pub coordinator: SocketAddr,
+    /// Journal, plugins, rollback points, state of services: all below here.
+    pub state: PathBuf,
+    /// Every path in a plan is below this directory.
+    #[serde(default = "default_root")]
+    pub root: PathBuf,
+    pub keyring: PathBuf,
+    pub identity: Identity,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Compiled plugins; may be shared by agents of one machine.
+    pub cache: Option<PathBuf>,
+    /// How often a finished host is looked at again while its wave soaks.
+    #[serde(default = "default_watch_every", deserialize_with = "duration")]
+    pub watch_every: Millis,
+    /// What this host permits, whatever a plan allows.
+    #[serde(default)]
+    pub permit: Permit,
+    #[serde(default, rename = "service")]
+    pub services: Vec<Service>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    /// The authority of coordinators; nobody else's word counts.
+    pub server_authority: PathBuf,
+}
+
+/// Nothing is permitted that is not named.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Permit {
+    #[serde(default)]
+    pub files: Vec<String>,
+    #[serde(default)]
+    pub databases: Vec<String>,
+    #[serde(default)]
+    pub points: Vec<String>,
+    #[serde(default)]
+    pub services: Vec<String>,
+    #[serde(default)]
+    pub http: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    pub name: String,
+    pub command: Vec<String>,
+    pub directory: Option<PathBuf>,
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Started is what has stayed up for so long.
+    #[serde(default = "default_settle", deserialize_with = "duration")]
+    pub settle: Millis,
+    /// After so long a stop insists.
+    #[serde(default = "default_stop", deserialize_with = "duration")]
+    pub stop: Millis,
+}
+
+fn default_root() -> PathBuf {
+    "/".into()
+}
+
+fn default_watch_every() -> Millis {
+    Millis::seconds(1)
+}
+
+fn default_settle() -> Millis {
+    Millis(300)
+}
+
+fn default_stop() -> Millis {
+    Millis::seconds(10)
+}
+
+fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Millis, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(serde::de::Error::custom)
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("could not read `{}`", path.display())]
+    Read { path: PathBuf, #[source] cause: std::io::Error },
+    #[error("`{}` is not as expected: {cause}", path.display())]
+    Parse { path: PathBuf, cause: String },
+    #[error("the keyring `{}` cannot be trusted", path.display())]
+    Keyring { path: PathBuf, #[source] cause: KeyringError },
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.to_path_buf(), cause })
+}
+
+fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    toml::from_str(&read(path)?)
+        .map_err(|cause| ConfigError::Parse { path: path.to_path_buf(), cause: cause.to_string() })
+}
+
+impl Config {
+    /// Reads the file; relative paths in it are relative to its folder.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self = parse(path)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let identity = &mut config.identity;
+        for path in [
+            &mut config.state,
+            &mut config.root,
+            &mut config.keyring,
+            &mut identity.certificate,
+            &mut identity.key,
+            &mut identity.server_authority,
+        ] {
+            *path = folder.join(&*path);
+        }
+        config.cache = config.cache.map(|cache| folder.join(cache));
+        for service in &mut config.services {
+            service.directory = service.directory.take().map(|directory| folder.join(directory));
+        }
+        Ok(config)
+    }
+
+    pub fn load_keyring(&self) -> Result<Keyring, ConfigError> {
+        let file: KeyringFile = parse(&self.keyring)?;
+        Keyring::new(file).map_err(|cause| ConfigError::Keyring { path: self.keyring.clone(), cause })
+    }
+
+    pub fn journal_path(&self) -> PathBuf {
+        self.state.join("journal")
+    }
+
+    pub fn plugins_path(&self) -> PathBuf {
+        self.state.join("plugins")
+    }
+
+    pub fn plans_path(&self) -> PathBuf {
+        self.state.join("plans")
+    }
+
+    pub fn points_path(&self) -> PathBuf {
+        self.state.join("points")
+    }
+
+    pub fn cache_path(&self) -> PathBuf {
+        self.cache.clone().unwrap_or_else(|| self.state.join("compiled"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        host = "demo-01"
+        coordinator = "127.0.0.1:8471"
+        state = "state"
+        keyring = "keyring.toml"
+        watch_every = "200ms"
+        [identity]
+        certificate = "agent.pem"
+        key = "agent.key"
+        server_authority = "/etc/sternway/server-ca.pem"
+        [permit]
+        files = ["/opt/hello"]
+    "#;
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path).inspect(|config| assert_eq!(config.state, folder.path().join("state")))
+    }
+
+    #[test]
+    fn relative_paths_are_beside_the_file_and_what_is_not_named_is_not_permitted() {
+        let config = load(GOOD).unwrap();
+        assert_eq!(config.watch_every, Millis(200));
+        assert_eq!(config.identity.server_authority, Path::new("/etc/sternway/server-ca.pem"));
+        assert_eq!(config.permit.files, ["/opt/hello"]);
+        assert!(config.permit.http.is_empty());
+    }
+
+    #[test]
+    fn a_misspelt_key_or_unit_is_an_error_with_its_line() {
+        let error = load(&GOOD.replace("keyring", "keyrng")).unwrap_err().to_string();
+        assert!(error.contains("keyrng"), "{error}");
+        let error = load(&GOOD.replace("200ms", "200")).unwrap_err().to_string();
+        assert!(error.contains("needs its unit"), "{error}");
+    }
+}

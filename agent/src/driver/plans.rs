@@ -1,0 +1,60 @@
+//! Sealed plans of open runs, as they came, so that a restarted agent judges
+//! the same bytes again.
+
+use std::path::{Path, PathBuf};
+
+use sternway_core::ids::{HostName, PlanId};
+use sternway_core::trust::{Admitted, Keyring, Sealed};
+
+use crate::clock;
+use crate::durable::{self, DurableError};
+
+#[derive(Debug, Clone)]
+pub struct PlanStore {
+    folder: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    #[error("could not keep the plan")]
+    Write(#[from] DurableError),
+    #[error("could not read the plan at `{}`", path.display())]
+    Read { path: PathBuf, #[source] cause: std::io::Error },
+    #[error("the plan at `{}` is not what was accepted: {reason}", path.display())]
+    Other { path: PathBuf, reason: String },
+}
+
+impl PlanStore {
+    pub fn open(folder: &Path) -> Result<Self, DurableError> {
+        durable::create_directories(folder, 0o700)?;
+        Ok(Self { folder: folder.to_path_buf() })
+    }
+
+    fn path(&self, plan: PlanId) -> PathBuf {
+        self.folder.join(format!("{plan}.sealed"))
+    }
+
+    pub(super) fn keep(&self, plan: PlanId, sealed: &[u8]) -> Result<(), PlanError> {
+        Ok(durable::write(&self.path(plan), 0o600, sealed)?)
+    }
+
+    /// Nothing depends on its absence.
+    pub(super) fn remove(&self, plan: PlanId) {
+        if let Err(error) = durable::remove(&self.path(plan)) {
+            tracing::warn!(%error, "a finished plan stays on disk");
+        }
+    }
+
+    /// The signatures are proven again; validity was judged when it was accepted.
+    pub(super) fn readmit(&self, plan: PlanId, keyring: &Keyring, host: &HostName) -> Result<Admitted, PlanError> {
+        let path = self.path(plan);
+        let bytes = std::fs::read(&path).map_err(|cause| PlanError::Read { path: path.clone(), cause })?;
+        let other = |reason: String| PlanError::Other { path: path.clone(), reason };
+        let sealed = Sealed::parse(&bytes).map_err(|error| other(error.to_string()))?;
+        if sealed.id() != plan {
+            return Err(other("it has another id".into()));
+        }
+        let verified = sealed.open(keyring, clock::now()).map_err(|error| other(error.to_string()))?;
+        verified.readmit(host).map_err(|refusal| other(refusal.to_string()))
+    }
+}

@@ -1,0 +1,497 @@
+//! The one door between a plugin and the host.
+//!
+//! Every host call is a message that passes here: granted by the signed plan?
+//! permitted by this host? right for this phase? Then, when it mutates, its
+//! intent is durable before anything happens, and its result before the
+//! plugin learns of it. Whatever version of the contract a plugin speaks, and
+//! whatever runs it, there is no other way in.
+
+mod cancel;
+mod policy;
+mod recorder;
+mod request;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use sternway_core::grant::Grant;
+use sternway_core::ids::Digest;
+
+pub use cancel::Cancel;
+pub use policy::HostPolicy;
+pub use recorder::{CallRecorder, MemoryRecorder, RecordError};
+pub use request::{Effect, Mark, Reply, Request};
+
+use crate::capabilities::databases;
+use crate::capabilities::files::Files;
+use crate::capabilities::http::HttpClient;
+use crate::capabilities::services::Services;
+use crate::capabilities::{ErrorKind, HostError};
+use crate::points::Points;
+
+/// How many host calls one phase may make.
+pub const CALLS_MAX: u64 = 10_000;
+const KEY_BYTES_MAX: usize = 256;
+const NOTE_BYTES_MAX: usize = 64 * 1024;
+/// Marks of our own, which no plugin can name because its keys are prefixed.
+const KEPT_COPY: &str = "host/keep-copy/";
+const PLUGIN_KEY: &str = "step/";
+
+/// What a plugin is being asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Says what the plugin is; no power at all.
+    Describe,
+    /// Read only: what is there, and what would change?
+    Look,
+    /// Stages beside; nothing live is touched.
+    Prepare,
+    /// The change itself.
+    Apply,
+    /// Read only: is it so now?
+    Verify,
+    /// Puts back what `apply` did.
+    Undo,
+}
+
+impl Phase {
+    /// As people and logs name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Describe => "describe",
+            Self::Look => "look",
+            Self::Prepare => "prepare",
+            Self::Apply => "apply",
+            Self::Verify => "verify",
+            Self::Undo => "undo",
+        }
+    }
+
+    fn allows(self, effect: Effect) -> bool {
+        match self {
+            Self::Describe => false,
+            Self::Look | Self::Verify => effect == Effect::Read,
+            Self::Prepare => matches!(effect, Effect::Read | Effect::Note | Effect::Stage),
+            Self::Apply | Self::Undo => true,
+        }
+    }
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// How important a line of a plugin is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// For the plugin's author.
+    Debug,
+    /// For people who watch.
+    Info,
+    /// Something to look at.
+    Warn,
+    /// Something went wrong.
+    Error,
+}
+
+/// How far a phase is; the newest replaces all before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What is being done.
+    pub stage: String,
+    /// In `unit`.
+    pub done: u64,
+    /// In `unit`, when it is known.
+    pub total: Option<u64>,
+    /// `bytes`, `files` ...
+    pub unit: String,
+}
+
+/// Where lines and progress of a running phase go. Must not wait.
+pub trait Sink: Send + Sync {
+    /// One line, already capped and free of control characters.
+    fn line(&self, level: Level, line: &str);
+    /// The newest progress.
+    fn progress(&self, progress: &Progress);
+}
+
+/// A sink that keeps nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Sink for Silent {
+    fn line(&self, _: Level, _: &str) {}
+    fn progress(&self, _: &Progress) {}
+}
+
+/// What acts when the gate says yes.
+#[derive(Debug)]
+pub struct Powers {
+    /// Files, as this step of this run names its side copies.
+    pub files: Files,
+    /// Rollback points; none when this host keeps none.
+    pub points: Option<Arc<Points>>,
+    /// Services of this host.
+    pub services: Services,
+    /// Connections of this phase.
+    pub http: HttpClient,
+}
+
+/// What the gate decides by and acts with, for one phase of one step.
+pub struct GateParts {
+    /// From the signed plan.
+    pub grants: Vec<Grant>,
+    /// What this host permits.
+    pub policy: HostPolicy,
+    /// The rollback point of this run; no other can be named.
+    pub point: Option<String>,
+    /// What acts.
+    pub powers: Powers,
+    /// Where marks, intents and results are made durable.
+    pub recorder: Arc<dyn CallRecorder>,
+    /// Where lines and progress go.
+    pub sink: Arc<dyn Sink>,
+}
+
+impl std::fmt::Debug for GateParts {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("GateParts")
+            .field("grants", &self.grants)
+            .field("policy", &self.policy)
+            .field("point", &self.point)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The door, open for one phase.
+pub struct Gate {
+    parts: GateParts,
+    phase: Phase,
+    deadline: Instant,
+    cancel: Cancel,
+    calls: u64,
+    ordinal: u32,
+    last_call: Option<String>,
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Gate")
+            .field("phase", &self.phase)
+            .field("grants", &self.parts.grants)
+            .field("calls", &self.calls)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Gate {
+    /// A gate that is shut until a phase is entered.
+    pub fn new(parts: GateParts) -> Self {
+        Self {
+            parts,
+            phase: Phase::Describe,
+            deadline: Instant::now(),
+            cancel: Cancel::new(),
+            calls: 0,
+            ordinal: 0,
+            last_call: None,
+        }
+    }
+
+    /// Opens the gate for `phase` until `deadline`; after `cancel`, what
+    /// mutates is refused and reading goes on.
+    pub fn enter(&mut self, phase: Phase, deadline: Instant, cancel: Cancel) {
+        self.phase = phase;
+        self.deadline = deadline;
+        self.cancel = cancel;
+    }
+
+    /// The phase it was opened for.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Name and scope of the newest call, for the report of a trap.
+    pub fn last_call(&self) -> Option<&str> {
+        self.last_call.as_deref()
+    }
+
+    /// How many host calls passed or were refused.
+    pub fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// Where lines and progress of this phase go.
+    pub fn sink(&self) -> &dyn Sink {
+        &*self.parts.sink
+    }
+
+    /// Decides about one host call and, when it may, carries it out.
+    ///
+    /// # Errors
+    /// `denied` names the call, its scope and what is granted; everything else
+    /// comes from the power itself.
+    pub fn pass(&mut self, request: &Request) -> Result<Reply, HostError> {
+        let scope = request.scope();
+        let call = request.name();
+        self.calls += 1;
+        self.last_call = Some(match &scope {
+            Some(scope) => format!("{call}({})", policy::shown(scope)),
+            None => call.to_owned(),
+        });
+        if self.calls > CALLS_MAX {
+            return Err(HostError::new(
+                ErrorKind::Denied,
+                "gate/too-many-calls",
+                format!("a phase may make {CALLS_MAX} host calls"),
+            ));
+        }
+        let effect = request.effect();
+        if !self.phase.allows(effect) {
+            return Err(HostError::new(
+                ErrorKind::Denied,
+                &format!("{}/wrong-phase", request.interface()),
+                format!("{call} {}, which {} may not", effect.in_words(), self.phase),
+            ));
+        }
+        self.check_grants(request, scope.as_deref())?;
+        if self.cancel.is_cancelled() && matches!(effect, Effect::Stage | Effect::Mutate) {
+            return Err(HostError::new(
+                ErrorKind::Cancelled,
+                "gate/cancelled",
+                format!("{call} was refused, because the run was cancelled"),
+            ));
+        }
+        if Instant::now() >= self.deadline {
+            return Err(HostError::new(
+                ErrorKind::TimedOut,
+                "gate/timed-out",
+                format!("{call} came after the end of the time of {}", self.phase),
+            ));
+        }
+        if effect == Effect::Mutate { self.act_recorded(request) } else { self.act(request) }
+    }
+
+    fn check_grants(&self, request: &Request, scope: Option<&str>) -> Result<(), HostError> {
+        let Some(power) = request.power() else { return Ok(()) };
+        let name = request.name();
+        policy::check(power, name, scope, &self.parts.grants, "granted to this step")?;
+        policy::check_host(power, name, scope, &self.parts.policy)?;
+        if let Some(id) = request.point()
+            && self.parts.point.as_deref() != Some(id)
+        {
+            return Err(HostError::new(
+                ErrorKind::Denied,
+                "points/not-this-run",
+                format!(
+                    "{name} names the rollback point `{}`, which is not that of this run",
+                    policy::shown(id)
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn act_recorded(&mut self, request: &Request) -> Result<Reply, HostError> {
+        let ordinal = self.ordinal;
+        self.ordinal += 1;
+        let arguments = digest_of(request);
+        self.parts
+            .recorder
+            .intent(ordinal, request.name(), &request.scope().unwrap_or_default(), &arguments)
+            .map_err(|error| not_written(&error))?;
+        let answer = self.act(request);
+        self.parts
+            .recorder
+            .result(ordinal, answer.is_ok(), &digest_of(&answer))
+            .map_err(|error| not_written(&error))?;
+        answer
+    }
+
+    fn act(&self, request: &Request) -> Result<Reply, HostError> {
+        match request {
+            Request::JournalBegin { .. } | Request::JournalFinish { .. } => self.journal(request),
+            Request::FilesGetAttributes { .. }
+            | Request::FilesGetDigest { .. }
+            | Request::FilesRead { .. }
+            | Request::FilesNames { .. }
+            | Request::FilesStageBytes { .. }
+            | Request::FilesStageCopy { .. }
+            | Request::FilesStageOwnership { .. }
+            | Request::FilesDiscard { .. }
+            | Request::FilesSwitchTo { .. }
+            | Request::FilesTakeAway { .. }
+            | Request::FilesKeepCopy { .. } => self.files(request),
+            Request::PointsGet { .. } | Request::PointsEntries { .. } | Request::PointsStage { .. } => {
+                self.points(request)
+            }
+            _ => self.outside(request),
+        }
+    }
+
+    fn journal(&self, request: &Request) -> Result<Reply, HostError> {
+        let check = |key: &str, note: &[u8]| {
+            if key.is_empty() || key.len() > KEY_BYTES_MAX || note.len() > NOTE_BYTES_MAX {
+                return Err(HostError::new(
+                    ErrorKind::Invalid,
+                    "journal/too-large",
+                    "a key has 1 to 256 bytes and a note at most 64 KiB",
+                ));
+            }
+            Ok(format!("{PLUGIN_KEY}{key}"))
+        };
+        let recorder = &self.parts.recorder;
+        match request {
+            Request::JournalBegin { key, note } => {
+                recorder.begin(&check(key, note)?, note).map(Reply::Mark).map_err(|error| not_written(&error))
+            }
+            Request::JournalFinish { key, value } => recorder
+                .finish(&check(key, value)?, value)
+                .map(|()| Reply::Done)
+                .map_err(|error| not_written(&error)),
+            _ => unreachable!("only requests of the journal come here"),
+        }
+    }
+
+    fn files(&self, request: &Request) -> Result<Reply, HostError> {
+        let files = &self.parts.powers.files;
+        let path = request.path()?;
+        Ok(match request {
+            Request::FilesGetAttributes { at, .. } => Reply::Attributes(files.attributes(*at, &path)?),
+            Request::FilesGetDigest { at, .. } => Reply::DigestIfAny(files.digest(*at, &path)?),
+            Request::FilesRead { at, bytes_max, .. } => Reply::Bytes(files.read(*at, &path, *bytes_max)?),
+            Request::FilesNames { at, .. } => Reply::Texts(files.names(*at, &path)?),
+            Request::FilesStageBytes { data, .. } => Reply::Digest(files.stage_bytes(&path, data)?),
+            Request::FilesStageCopy { .. } => Reply::Digest(files.stage_copy(&path)?),
+            Request::FilesStageOwnership { to, .. } => Reply::Digest(files.stage_ownership(&path, to)?),
+            Request::FilesDiscard { .. } => {
+                files.discard(&path)?;
+                Reply::Done
+            }
+            Request::FilesSwitchTo { to, .. } => Reply::Changed(files.switch_to(&path, to)?),
+            Request::FilesTakeAway { .. } => Reply::Changed(files.take_away(&path)?),
+            Request::FilesKeepCopy { .. } => {
+                let suffix = self.kept_copy_suffix(path.as_str())?;
+                Reply::Text(files.keep_copy(&path, &suffix)?)
+            }
+            _ => unreachable!("only requests for files come here"),
+        })
+    }
+
+    /// The time of the first attempt, so that every later one finds its copy.
+    fn kept_copy_suffix(&self, path: &str) -> Result<String, HostError> {
+        let now = jiff::Timestamp::now().strftime(".%Y%m%dT%H%M%SZ").to_string();
+        let key = format!("{KEPT_COPY}{path}");
+        let mark = self.parts.recorder.begin(&key, now.as_bytes());
+        let bytes = match mark.map_err(|error| not_written(&error))? {
+            Mark::Fresh => return Ok(now),
+            Mark::Started(bytes) | Mark::Finished(bytes) => bytes,
+        };
+        String::from_utf8(bytes).map_err(|_| not_written(&RecordError::Unreadable { key }))
+    }
+
+    fn points(&self, request: &Request) -> Result<Reply, HostError> {
+        let Some(points) = &self.parts.powers.points else {
+            return Err(HostError::new(
+                ErrorKind::Unsupported,
+                "points/none-here",
+                "this host keeps no rollback points",
+            ));
+        };
+        Ok(match request {
+            Request::PointsGet { id } => Reply::Point(points.get(id)?),
+            Request::PointsEntries { id, .. } => Reply::CountIfAny(points.entries(id, &request.path()?)?),
+            Request::PointsStage { id, .. } => {
+                let path = request.path()?;
+                let fill = |directory: std::os::fd::BorrowedFd<'_>, name: &str| {
+                    points.restore(id, &path, directory, name)
+                };
+                Reply::Digest(self.parts.powers.files.stage_with(&path, fill)?)
+            }
+            _ => unreachable!("only requests for points come here"),
+        })
+    }
+
+    fn outside(&self, request: &Request) -> Result<Reply, HostError> {
+        let powers = &self.parts.powers;
+        let give_up = || self.cancel.is_cancelled();
+        Ok(match request {
+            Request::ServicesGetStatus { name } => Reply::Status(powers.services.status(name)?),
+            Request::ServicesLines { name, lines_max } => {
+                Reply::Texts(powers.services.lines(name, *lines_max)?)
+            }
+            Request::ServicesStart { name, timeout_ms } => {
+                Reply::Status(powers.services.start(name, self.within(*timeout_ms), &give_up)?)
+            }
+            Request::ServicesStop { name, timeout_ms } => {
+                Reply::Status(powers.services.stop(name, self.within(*timeout_ms), &give_up)?)
+            }
+            Request::HttpSend(request) => Reply::Response(powers.http.send(request, self.deadline)?),
+            Request::DatabasesInspect { at, .. } => {
+                let path = request.path()?;
+                Reply::Health(databases::inspect(&powers.files, *at, &path, self.deadline)?)
+            }
+            Request::DatabasesAsk { at, sql, .. } => {
+                let path = request.path()?;
+                Reply::TextIfAny(databases::ask(&powers.files, *at, &path, sql, self.deadline)?)
+            }
+            Request::DatabasesSettle { .. } => {
+                databases::settle(&powers.files, &request.path()?, self.deadline)?;
+                Reply::Done
+            }
+            _ => unreachable!("files, points and journal were handled before"),
+        })
+    }
+
+    fn within(&self, timeout_ms: u64) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now()).min(Duration::from_millis(timeout_ms))
+    }
+
+    /// Milliseconds left of the phase.
+    pub fn remaining_ms(&self) -> u64 {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether the run was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
+    /// Waits, at most until the phase must end; false when cancelled meanwhile.
+    pub fn sleep(&mut self, milliseconds: u64) -> bool {
+        if self.phase == Phase::Describe {
+            return false;
+        }
+        self.last_call = Some("control.sleep".to_owned());
+        let until = Instant::now() + self.within(milliseconds);
+        self.cancel.wait_until(until)
+    }
+
+    /// The host's clock, as milliseconds since 1970 in UTC.
+    pub fn now_ms() -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+fn digest_of(value: &impl Serialize) -> Digest {
+    let mut bytes = Vec::new();
+    ciborium::into_writer(value, &mut bytes).expect("requests and replies are plain data");
+    Digest::of(&bytes)
+}
+
+fn not_written(error: &RecordError) -> HostError {
+    tracing::error!(error = error as &dyn std::error::Error, "the journal refused");
+    HostError::new(ErrorKind::Failed, "journal/not-written", error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

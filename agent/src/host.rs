@@ -1,0 +1,91 @@
+//! This host as its configuration describes it: the powers there are to lend.
+
+use std::ffi::OsString;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sternway_core::grant::Grant;
+
+use crate::capabilities::files::HostRoot;
+use crate::capabilities::services::{DefinitionError, ServiceDefinition, Services};
+use crate::config::Config;
+use crate::gate::HostPolicy;
+use crate::points::{Points, PointsError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error("could not open the host's root `{}`", path.display())]
+    Root { path: std::path::PathBuf, #[source] cause: std::io::Error },
+    #[error("the services in the configuration are not as they should be")]
+    Services(#[from] DefinitionError),
+    #[error("could not tell which program this is")]
+    Program(#[source] std::io::Error),
+}
+
+/// What a gate acts with on this host.
+#[derive(Debug)]
+pub struct Host {
+    config: Config,
+    root: HostRoot,
+    services: Services,
+    /// Opening takes as long as a password's scrypt, so it is done once, when first needed.
+    points: Mutex<Option<Arc<Points>>>,
+}
+
+impl Host {
+    pub fn new(config: &Config) -> Result<Self, HostError> {
+        let root = HostRoot::open(&config.root)
+            .map_err(|cause| HostError::Root { path: config.root.clone(), cause })?;
+        let program: OsString = std::env::current_exe().map_err(HostError::Program)?.into();
+        let definitions = config.services.iter().map(|service| ServiceDefinition {
+            name: service.name.clone(),
+            command: service.command.clone(),
+            directory: service.directory.clone(),
+            environment: service.environment.clone(),
+            settle_ms: service.settle.0,
+            stop_ms: service.stop.0,
+            output: None,
+        });
+        let services = Services::new(config.state.join("services"), definitions, vec![program])?;
+        Ok(Self { config: config.clone(), root, services, points: Mutex::new(None) })
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub fn root(&self) -> &HostRoot {
+        &self.root
+    }
+
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// This host's rollback points; the repository is made when there is none.
+    pub fn points(&self) -> Result<Arc<Points>, PointsError> {
+        let mut points = self.points.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(points) = &*points {
+            return Ok(Arc::clone(points));
+        }
+        let folder = self.config.points_path();
+        let password = self.config.state.join("points.password");
+        let opened =
+            Arc::new(Points::open_or_create(self.root.clone(), self.config.host.as_str(), &folder, &password)?);
+        *points = Some(Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    /// What this host permits, whoever signs.
+    pub fn policy(&self) -> HostPolicy {
+        let permit = &self.config.permit;
+        let permits = [
+            ("files", &permit.files),
+            ("databases", &permit.databases),
+            ("points", &permit.points),
+            ("services", &permit.services),
+            ("http", &permit.http),
+        ]
+        .map(|(power, scopes)| Grant { power: power.into(), scopes: scopes.clone() });
+        HostPolicy { permits: permits.into() }
+    }
+}

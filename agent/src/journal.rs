@@ -1,0 +1,199 @@
+//! The step journal: this host's truth. An append-only file of records, each
+//! chained to the one before by hash, in space that was written beforehand so
+//! that a full disk cannot stop an undo from being recorded.
+//!
+//! Record: magic, body length, sequence, time (ms since 1970), hash of the
+//! record before, body (CBOR of [`Record`]), then SHA-256 over all of that,
+//! which is the record's own hash. All numbers are little endian.
+
+mod file;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
+
+use sternway_core::ids::{HostName, JournalId, PlanId};
+use sternway_core::run::{Entry, Input, Record};
+use sternway_core::time::Timestamp;
+use sternway_core::wire::Event;
+
+use file::JournalFile;
+pub use file::JournalError;
+
+/// Records kept in memory for the coordinator before it acknowledges them;
+/// beyond, they are read from the file again.
+const UNACKED_MAX: usize = 4096;
+
+/// A run as the journal tells it.
+#[derive(Debug, Clone, Default)]
+pub struct RunRecords {
+    pub entries: Vec<Entry>,
+    /// Plugins' write-ahead marks by (step, key): the note, and the value once finished.
+    pub marks: BTreeMap<(u32, String), Mark>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    pub note: Vec<u8>,
+    pub value: Option<Vec<u8>>,
+}
+
+/// The open journal. Whatever it refused never happened.
+#[derive(Debug)]
+pub struct Journal {
+    file: JournalFile,
+    id: JournalId,
+    runs: BTreeMap<PlanId, RunRecords>,
+    accepted: BTreeSet<PlanId>,
+    unacked: VecDeque<Event>,
+    epoch: u64,
+    time_floor: Timestamp,
+    /// Appended, but not yet known to be on disk: not told to anybody.
+    durable: u64,
+}
+
+impl Journal {
+    /// Opens the journal, or makes one with the id `fresh`.
+    ///
+    /// # Errors
+    /// [`JournalError::Corrupt`] when records follow a damaged one: the file is
+    /// left as it is, and a person has to look.
+    pub fn open(path: &Path, host: &HostName, fresh: JournalId, now: Timestamp) -> Result<Self, JournalError> {
+        let (file, records) = JournalFile::open(path)?;
+        let mut journal = Self {
+            file,
+            id: fresh,
+            runs: BTreeMap::new(),
+            accepted: BTreeSet::new(),
+            unacked: VecDeque::new(),
+            epoch: 0,
+            time_floor: Timestamp::default(),
+            durable: 0,
+        };
+        if records.is_empty() {
+            journal.append(now, Record::Opened { journal: fresh, host: host.clone() })?;
+            return Ok(journal);
+        }
+        for (sequence, at, record) in records {
+            journal.take_in(sequence, at, &record);
+        }
+        journal.durable = journal.file.last();
+        Ok(journal)
+    }
+
+    pub fn id(&self) -> JournalId {
+        self.id
+    }
+
+    /// Number of the newest record.
+    pub fn last(&self) -> u64 {
+        self.file.last()
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The latest time in any record.
+    pub fn time_floor(&self) -> Timestamp {
+        self.time_floor
+    }
+
+    pub fn has_accepted(&self, plan: PlanId) -> bool {
+        self.accepted.contains(&plan)
+    }
+
+    /// Runs that are not closed, oldest first.
+    pub fn open_runs(&self) -> impl Iterator<Item = (PlanId, &RunRecords)> {
+        self.runs.iter().map(|(plan, records)| (*plan, records))
+    }
+
+    pub fn run(&self, plan: PlanId) -> Option<&RunRecords> {
+        self.runs.get(&plan)
+    }
+
+    /// Writes one record, durably when what follows depends on it.
+    pub fn append(&mut self, now: Timestamp, record: Record) -> Result<u64, JournalError> {
+        // A clock that stepped back must not make the record look older than the last.
+        let at = now.max(self.time_floor);
+        let sequence = self.file.append(at, &record)?;
+        if record.must_be_durable() {
+            self.sync()?;
+        }
+        self.take_in(sequence, at, &record);
+        Ok(sequence)
+    }
+
+    /// Writes an input of a run and returns it as the entry to handle.
+    pub fn append_input(&mut self, now: Timestamp, plan: PlanId, input: Input) -> Result<Entry, JournalError> {
+        let sequence = self.append(now, Record::Run { plan, input: input.clone() })?;
+        Ok(Entry { sequence, at: self.time_floor, input })
+    }
+
+    /// Everything appended so far is on disk when this returns.
+    pub fn sync(&mut self) -> Result<(), JournalError> {
+        self.file.sync()?;
+        self.durable = self.file.last();
+        Ok(())
+    }
+
+    /// Durable records after `sequence`, at most `max`.
+    pub fn events_after(&self, sequence: u64, max: usize) -> Result<Vec<Event>, JournalError> {
+        let kept_from = self.unacked.front().map_or(self.durable + 1, |event| event.sequence);
+        if sequence + 1 >= kept_from {
+            let skip = usize::try_from(sequence + 1 - kept_from).unwrap_or(usize::MAX);
+            let events = self.unacked.iter().skip(skip).take(max);
+            return Ok(events.take_while(|event| event.sequence <= self.durable).cloned().collect());
+        }
+        let records = self.file.read_after(sequence, max)?;
+        Ok(records
+            .into_iter()
+            .take_while(|(sequence, _, _)| *sequence <= self.durable)
+            .map(|(sequence, at, record)| Event { sequence, at, told: record.told() })
+            .collect())
+    }
+
+    /// The coordinator has everything up to `sequence`; what it has need not be
+    /// kept in memory. Not written down: it says so again when the link is made.
+    pub fn acked(&mut self, sequence: u64) {
+        while self.unacked.front().is_some_and(|event| event.sequence <= sequence) {
+            self.unacked.pop_front();
+        }
+    }
+
+    fn take_in(&mut self, sequence: u64, at: Timestamp, record: &Record) {
+        self.time_floor = self.time_floor.max(at);
+        self.unacked.push_back(Event { sequence, at, told: record.told() });
+        if self.unacked.len() > UNACKED_MAX {
+            self.unacked.pop_front();
+        }
+        match record {
+            Record::Opened { journal, .. } => self.id = *journal,
+            Record::EpochSeen { epoch } => self.epoch = self.epoch.max(*epoch),
+            Record::Run { plan, input } => {
+                if matches!(input, Input::Accepted { .. }) {
+                    self.accepted.insert(*plan);
+                }
+                let run = self.runs.entry(*plan).or_default();
+                run.entries.push(Entry { sequence, at, input: input.clone() });
+            }
+            Record::CallBegan { .. } | Record::CallEnded { .. } => {}
+            Record::MarkBegan { plan, step, key, note } => {
+                let mark = Mark { note: note.clone(), value: None };
+                self.runs.entry(*plan).or_default().marks.insert((*step, key.clone()), mark);
+            }
+            Record::MarkFinished { plan, step, key, value } => {
+                let run = self.runs.entry(*plan).or_default();
+                let mark = run.marks.entry((*step, key.clone()));
+                mark.or_insert(Mark { note: vec![], value: None }).value = Some(value.clone());
+            }
+        }
+    }
+
+    /// Lets go of a closed run; that it was accepted is never forgotten.
+    pub fn forget(&mut self, plan: PlanId) {
+        self.runs.remove(&plan);
+    }
+}
+
+#[cfg(test)]
+mod tests;

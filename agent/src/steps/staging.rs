@@ -1,0 +1,100 @@
+//! Everything a run will need, before it may ask for a permit: from here on it
+//! needs no download, and what can be known to be missing is known.
+
+use std::time::Duration;
+
+use sternway_core::plan::{PointCheck, PointWanted};
+use sternway_core::run::{Answer, Phase, Run};
+use sternway_core::trust::Admitted;
+
+use super::{PhaseCall, Steps, in_full};
+use crate::durable;
+use crate::gate::Cancel;
+use crate::link::Outbox;
+
+/// A link that is down comes back; staging waits for it between tries.
+const FETCH_AGAIN: Duration = Duration::from_millis(500);
+const FETCH_TRIES_MAX: u32 = 20;
+
+impl Steps {
+    /// Fetches and checks plugins, finds and verifies the point, and looks at
+    /// every step once. Answers the point's id, or why this host cannot take part.
+    pub fn stage(&self, plan: &Admitted, outbox: &Outbox) -> Result<Option<String>, String> {
+        for pin in &plan.plan().plugins {
+            self.stage_plugin(pin, outbox)?;
+        }
+        for step in &plan.plan().steps {
+            self.plugin(plan, step).map_err(|error| in_full(&error))?;
+            self.check_permitted(step)?;
+        }
+        let point = match &plan.plan().point {
+            Some(wanted) => Some(self.stage_point(wanted)?),
+            None => None,
+        };
+        self.look_at_all(plan, point.as_deref())?;
+        Ok(point)
+    }
+
+    fn stage_plugin(&self, pin: &sternway_core::plan::PluginPin, outbox: &Outbox) -> Result<(), String> {
+        let path = self.host.config().plugins_path().join(format!("{}.wasm", pin.sha256));
+        let is_right = |bytes: &[u8]| sternway_core::ids::Digest::of(bytes) == pin.sha256;
+        if std::fs::read(&path).is_ok_and(|bytes| is_right(&bytes)) {
+            return Ok(());
+        }
+        for _ in 0..FETCH_TRIES_MAX {
+            match outbox.fetch(pin.sha256) {
+                Some(bytes) if is_right(&bytes) => {
+                    return durable::write(&path, 0o600, &bytes).map_err(|error| in_full(&error));
+                }
+                Some(_) => tracing::warn!(plugin = %pin.name, "other bytes came than the plan names"),
+                None => tracing::debug!(plugin = %pin.name, "not here yet"),
+            }
+            std::thread::sleep(FETCH_AGAIN);
+        }
+        Err(format!("plugin `{}` ({}) could not be fetched", pin.name, pin.sha256.short()))
+    }
+
+    /// What this host would deny in the middle is refused at the beginning.
+    fn check_permitted(&self, step: &sternway_core::plan::Step) -> Result<(), String> {
+        let policy = self.host.policy();
+        for grant in self.grants_here(step).map_err(|error| format!("`{}`: {error}", step.name))? {
+            if let Some(scope) = policy.refused(&grant).first() {
+                return Err(format!("`{}`: this host does not permit {} on `{scope}`", step.name, grant.power));
+            }
+        }
+        Ok(())
+    }
+
+    fn stage_point(&self, wanted: &PointWanted) -> Result<String, String> {
+        let points = self.host.points().map_err(|error| in_full(&error))?;
+        let age_max = wanted.age_max.map(|age| Duration::from_millis(age.0));
+        let found = points.newest(&wanted.tag, age_max).map_err(|error| in_full(&error))?;
+        let point = found.ok_or_else(|| match wanted.age_max {
+            Some(age) => format!("no rollback point `{}` that is at most {age} old", wanted.tag),
+            None => format!("no rollback point `{}`", wanted.tag),
+        })?;
+        let is_full = wanted.verify == PointCheck::Full;
+        points.verify(&point.id, is_full).map_err(|error| in_full(&error))?;
+        Ok(point.id)
+    }
+
+    /// Read only. What an earlier step will change is not judged here, only
+    /// what the plugins themselves call blocking.
+    fn look_at_all(&self, plan: &Admitted, point: Option<&str>) -> Result<(), String> {
+        let run = Run::new(plan.plan());
+        for (at, step) in plan.plan().steps.iter().enumerate() {
+            let mut call = PhaseCall::of(&run, at as u32, Phase::Look, 0, Cancel::new());
+            call.point = point.map(str::to_owned);
+            match self.call(plan, &call) {
+                Answer::Looked(looked) => {
+                    if let Some(finding) = looked.findings.iter().find(|finding| finding.blocking) {
+                        return Err(format!("`{}`: {}", step.name, finding.message));
+                    }
+                }
+                Answer::Failed(error) => return Err(format!("`{}`: {}", step.name, error.message)),
+                _ => return Err(format!("`{}` answered another question", step.name)),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,195 @@
+//! What agents say: records of their journals, each exactly once and without
+//! gaps; who came and who went.
+
+use sternway_core::ids::{HostName, PlanId, RolloutId};
+use sternway_core::rollout::{HostState, Input, Word};
+use sternway_core::run::Told;
+use sternway_core::wire::{Event, Greeting, HostLine, ToAgent};
+
+use super::super::database::HostRow;
+use super::super::fleet::{Here, SessionId};
+use super::super::outbox::Outbox;
+use super::super::word::word_of;
+use super::{After, Driver, HostSaid, Turn, coordinator};
+
+impl Driver {
+    pub(super) fn heard(&mut self, host: &HostName, session: SessionId, said: HostSaid, turn: &mut Turn) {
+        match said {
+            HostSaid::Arrived { greeting, outbox } => self.arrived(host, session, &greeting, outbox, turn),
+            HostSaid::Left => self.left(host, session, turn),
+            // What an older connection still had to say comes again on the newer one.
+            _ if self.fleet.find(host, session).is_none() => {}
+            HostSaid::Events(events) => self.told(host, events, turn),
+            HostSaid::Refused { plan, code, reason } => self.refused(host, plan, code, reason, turn),
+            HostSaid::Progress { plan, step, text } => self.progressed(host, plan, step, text, turn),
+        }
+    }
+
+    fn arrived(
+        &mut self,
+        host: &HostName,
+        session: SessionId,
+        greeting: &Greeting,
+        outbox: Outbox,
+        turn: &mut Turn,
+    ) {
+        let acked = match self.acked_of(host, greeting) {
+            Ok(acked) => acked,
+            Err(reason) => {
+                tracing::warn!(%host, reason, "a host is not welcome");
+                outbox.push_urgent(ToAgent::Unwelcome { reason: reason.clone() });
+                return outbox.close(&reason);
+            }
+        };
+        tracing::info!(%host, version = greeting.version, acked, last = greeting.last, "a host is here");
+        let row = HostRow { journal: greeting.journal, acked, last_heard: self.clock.now() };
+        self.hosts.insert(host.clone(), row.clone());
+        turn.commit.hosts.insert(host.clone(), row);
+        self.fleet.arrive(
+            host.clone(),
+            Here { session, outbox: outbox.clone(), version: greeting.version.clone() },
+        );
+        // Performed in this order: nothing is said to a host before its welcome.
+        turn.after.push(After::Welcome { outbox, acked });
+        if greeting.epoch > self.epoch {
+            self.catch_up_with(host, greeting.epoch, turn);
+        }
+        for id in self.rollouts_of(host, greeting.plan) {
+            self.apply(&id, Input::Connected { host: host.clone() }, turn);
+        }
+    }
+
+    /// Number of the newest record of this journal that is on record here.
+    fn acked_of(&self, host: &HostName, greeting: &Greeting) -> Result<u64, String> {
+        let acked = match self.hosts.get(host) {
+            Some(row) if row.journal == greeting.journal => row.acked,
+            known => {
+                if known.is_some() {
+                    tracing::warn!(%host, journal = %greeting.journal.short(), "the host has another journal than before");
+                }
+                self.database
+                    .newest_event(host, greeting.journal)
+                    .map_err(|cause| format!("the record of the host could not be read: {cause}"))?
+            }
+        };
+        match greeting.last < acked {
+            // Its disk was set back: what it did since, it has forgotten.
+            true => Err(format!(
+                "the journal of this host ends at record {} and the coordinator has {acked}: it was set back, and a person has to look",
+                greeting.last
+            )),
+            false => Ok(acked),
+        }
+    }
+
+    /// A host has seen a newer epoch than this database: the database was set
+    /// back. Whatever it forgot may be under way, so everything halts.
+    fn catch_up_with(&mut self, host: &HostName, seen: u64, turn: &mut Turn) {
+        tracing::error!(%host, seen, epoch = self.epoch, "the database was set back; every open rollout is halted");
+        let reason =
+            format!("the database was set back: {host} has seen epoch {seen}, here it was {}", self.epoch);
+        self.epoch = seen + 1;
+        turn.commit.epoch = Some(self.epoch);
+        for id in self.open_rollouts() {
+            self.apply(&id, Input::Restarted { epoch: self.epoch }, turn);
+            self.apply(&id, Input::Halt { by: coordinator(), reason: reason.clone() }, turn);
+            let here = self.fleet.all().map(|(name, _)| name.clone());
+            let others: Vec<HostName> =
+                here.filter(|other| other != host && self.takes_part(&id, other)).collect();
+            for other in others {
+                self.apply(&id, Input::Connected { host: other }, turn);
+            }
+        }
+    }
+
+    /// Open rollouts of the host, and the one its own plan belongs to: it may be owed a release.
+    fn rollouts_of(&self, host: &HostName, plan: Option<PlanId>) -> Vec<RolloutId> {
+        let of_plan = plan.and_then(|plan| self.by_plan.get(&plan));
+        let concerned = |id: &RolloutId| {
+            self.takes_part(id, host)
+                && (of_plan == Some(id)
+                    || self.rollouts.get(id).is_some_and(|conducted| !conducted.has_ended()))
+        };
+        self.rollouts.keys().filter(|id| concerned(id)).cloned().collect()
+    }
+
+    pub(super) fn takes_part(&self, id: &RolloutId, host: &HostName) -> bool {
+        self.rollouts.get(id).is_some_and(|conducted| conducted.machine.host(host).is_some())
+    }
+
+    fn left(&mut self, host: &HostName, session: SessionId, turn: &mut Turn) {
+        if !self.fleet.leave(host, session) {
+            return;
+        }
+        tracing::info!(%host, "a host is gone");
+        for id in self.rollouts_of(host, None) {
+            self.apply(&id, Input::Lost { host: host.clone() }, turn);
+        }
+    }
+
+    fn told(&mut self, host: &HostName, events: Vec<Event>, turn: &mut Turn) {
+        let now = self.clock.now();
+        let Some(mut row) = self.hosts.get(host).cloned() else { return };
+        row.last_heard = now;
+        for event in events {
+            // Said again, since the acknowledgement was lost.
+            if event.sequence <= row.acked {
+                continue;
+            }
+            if event.sequence != row.acked + 1 {
+                if let Some(here) = self.fleet.get(host) {
+                    here.outbox.close(&format!("record {} came after {}", event.sequence, row.acked));
+                }
+                break;
+            }
+            row.acked = event.sequence;
+            self.record(host, &event, turn);
+            turn.commit.events.push((host.clone(), row.journal, event));
+        }
+        turn.after.push(After::Ack { host: host.clone(), sequence: row.acked });
+        self.hosts.insert(host.clone(), row.clone());
+        turn.commit.hosts.insert(host.clone(), row);
+    }
+
+    /// The line people read, and the word the machine hears.
+    fn record(&mut self, host: &HostName, event: &Event, turn: &mut Turn) {
+        let (plan, line) = match &event.told {
+            Told::Internal => return,
+            Told::Run { plan, input } => {
+                (plan, HostLine::Host { host: host.clone(), at: event.at, input: input.clone() })
+            }
+            Told::Call { plan, step, name, subject } => {
+                let (name, subject) = (name.clone(), subject.clone());
+                (plan, HostLine::Call { host: host.clone(), at: event.at, step: *step, name, subject })
+            }
+        };
+        let Some(id) = self.by_plan.get(plan).cloned() else {
+            tracing::warn!(%host, plan = %plan.short(), "a host speaks of a plan that was not launched here");
+            return;
+        };
+        self.line(&id, line, turn);
+        if let Some(word) = word_of(&event.told) {
+            self.apply(&id, Input::Host { host: host.clone(), word }, turn);
+        }
+    }
+
+    fn refused(&mut self, host: &HostName, plan: PlanId, code: String, reason: String, turn: &mut Turn) {
+        let Some(id) = self.by_plan.get(&plan).cloned() else { return };
+        let known = self.rollouts.get(&id).and_then(|conducted| conducted.machine.host(host));
+        // It is offered again with each connection, and refused again.
+        if known.is_none_or(|known| matches!(known.state, HostState::Refused { .. })) {
+            return;
+        }
+        tracing::warn!(rollout = %id, %host, code, reason, "a host refused");
+        self.line(&id, HostLine::Refused { host: host.clone(), code, reason: reason.clone() }, turn);
+        self.apply(&id, Input::Host { host: host.clone(), word: Word::Refused { reason } }, turn);
+    }
+
+    fn progressed(&mut self, host: &HostName, plan: PlanId, step: u32, text: String, turn: &mut Turn) {
+        let Some(id) = self.by_plan.get(&plan).cloned() else { return };
+        let Some(conducted) = self.rollouts.get_mut(&id) else { return };
+        if conducted.note_progress(host, step, text) {
+            turn.after.push(After::Wake { rollout: id });
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The two rollouts of the story, read from the stream that programs read.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sternway_core::exit;
+
+use super::{Scene, SceneError, own_program};
+
+/// A wave that waits for a person approves itself after this long.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+/// How the good rollout ended.
+#[derive(Debug)]
+pub(in super::super) struct Ended {
+    pub(in super::super) exit: u8,
+    pub(in super::super) rollout: Option<String>,
+}
+
+/// `sternway launch --json`, line by line.
+struct Launched {
+    child: Child,
+    lines: mpsc::Receiver<Value>,
+}
+
+impl Drop for Launched {
+    fn drop(&mut self) {
+        // Leaving the watch leaves the rollout running, as for any operator.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn text<'v>(event: &'v Value, key: &str) -> &'v str {
+    event[key].as_str().unwrap_or_default()
+}
+
+impl Scene<'_> {
+    fn launch(&self, person: &str, sealed: &Path, hosts: usize) -> Result<Launched, SceneError> {
+        let program = own_program()?;
+        let mut command = Command::new(&program);
+        command.arg("launch").arg(sealed).args(["--confirm", &hosts.to_string(), "--json", "--no-input"]);
+        command.arg("--identity").arg(self.path("people").join(person));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|cause| SceneError::Start { program, cause })?;
+        let (sender, lines) = mpsc::channel();
+        if let Some(stdout) = child.stdout.take() {
+            std::thread::spawn(move || {
+                let lines = BufReader::new(stdout).lines().map_while(Result::ok);
+                for line in lines {
+                    if sender.send(serde_json::from_str(&line).unwrap_or(Value::Null)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Ok(Launched { child, lines })
+    }
+
+    /// Launches a forged plan and counts the hosts that refuse it.
+    pub(super) fn refusals(&self, person: &str, sealed: &Path, hosts: usize) -> Result<usize, SceneError> {
+        let launched = self.launch(person, sealed, hosts)?;
+        let until = Instant::now() + Duration::from_secs(20);
+        let mut refused = std::collections::BTreeSet::new();
+        while refused.len() < hosts {
+            let left = until.saturating_duration_since(Instant::now());
+            let Ok(event) = launched.lines.recv_timeout(left) else { break };
+            if text(&event, "event") == "refused" {
+                refused.insert(text(&event, "host").to_owned());
+            }
+        }
+        Ok(refused.len())
+    }
+
+    /// Launches the good plan and tells what happens until it has ended.
+    pub(in super::super) fn roll_out(
+        &self,
+        sealed: &Path,
+        hosts: usize,
+        ask: bool,
+    ) -> Result<Ended, SceneError> {
+        let before = self.errors();
+        let mut launched = self.launch("ada", sealed, hosts)?;
+        let mut told = Told { scene: self, rollout: None, ask, waves: 0 };
+        while let Ok(event) = launched.lines.recv() {
+            told.hear(&event)?;
+        }
+        let status = launched.child.wait().map_err(SceneError::Folder)?;
+        let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::BUG);
+        let rollout = told.rollout;
+        if rollout.is_none() {
+            let mut said = String::new();
+            if let Some(mut stderr) = launched.child.stderr.take() {
+                std::io::Read::read_to_string(&mut stderr, &mut said).map_err(SceneError::Folder)?;
+            }
+            self.story.line(&said);
+        } else {
+            let text = format!("{} → {}", before.in_words(), self.errors().in_words());
+            self.story.tell("answers", &text);
+        }
+        Ok(Ended { exit: code, rollout })
+    }
+}
+
+struct Told<'a> {
+    scene: &'a Scene<'a>,
+    rollout: Option<String>,
+    ask: bool,
+    waves: u64,
+}
+
+impl Told<'_> {
+    fn tell(&self, word: &str, text: &str) {
+        self.scene.story.tell(word, text);
+    }
+
+    fn hear(&mut self, event: &Value) -> Result<(), SceneError> {
+        if self.rollout.is_none()
+            && let Some(rollout) = event["rollout"].as_str()
+        {
+            self.rollout = Some(rollout.to_owned());
+            self.tell("launched", rollout);
+        }
+        let wave = event["wave"].as_u64().unwrap_or_default();
+        match (text(event, "event"), text(event, "state")) {
+            ("wave", "opened") => {
+                self.waves = self.waves.max(wave);
+                let hosts: Vec<&str> = event["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+                self.tell(&format!("wave {wave}"), &hosts.join(" "));
+            }
+            ("wave", "awaits-approval") => return self.approve(wave, text(event, "group")),
+            ("wave", "approved") => {
+                self.tell("approved", &format!("wave {wave} by {} ({})", text(event, "by"), text(event, "group")));
+            }
+            ("run", "undone") => {
+                let text = format!("{} undone, as it was before: {}", text(event, "host"), text(event, "reason"));
+                self.tell("undone", &text);
+            }
+            ("run", "stuck" | "unfit") => {
+                self.tell("host", &format!("{}: {}", text(event, "host"), text(event, "reason")));
+            }
+            ("gate", _) => {
+                let tally = &event["tally"];
+                self.tell(
+                    "gate",
+                    &format!(
+                        "wave {wave}: {}   {} finished, {} failed of {} allowed",
+                        text(event, "verdict"),
+                        tally["finished"],
+                        tally["failed"],
+                        event["failed_max"]
+                    ),
+                );
+            }
+            ("rollout", "held" | "halted") => {
+                let why = match &event["text"] {
+                    Value::String(why) => why.clone(),
+                    Value::Array(whys) => whys.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; "),
+                    _ => String::new(),
+                };
+                self.tell(text(event, "state"), &why);
+            }
+            ("end", state) => {
+                let hosts = &event["hosts"];
+                self.tell(state, &format!("{} done, {} undone   exit {}", hosts["done"], hosts["undone"], event["exit"]));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn approve(&self, wave: u64, group: &str) -> Result<(), SceneError> {
+        let rollout = self.rollout.as_deref().unwrap_or_default();
+        if self.ask {
+            let text = format!(
+                "wave {wave} waits for a person of {group}.  Enter approves   (approves itself in {} s)",
+                ANSWER_WITHIN.as_secs()
+            );
+            self.tell("held", &text);
+            wait_for_enter();
+        } else {
+            self.tell("held", &format!("wave {wave} waits for a person of {group}"));
+        }
+        let number = wave.to_string();
+        let words = ["approve", rollout, "--wave", &number, "--confirm", &number, "--reason", "the canary is well"];
+        self.scene.must("ada", "the wave could not be approved", &words).map(drop)
+    }
+}
+
+fn wait_for_enter() {
+    let (sender, pressed) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        // With nobody there the time decides.
+        if std::io::stdin().read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+            let _ = sender.send(());
+        }
+    });
+    let _ = pressed.recv_timeout(ANSWER_WITHIN);
+}

@@ -1,0 +1,9 @@
+//! The coordinator's process as its peers meet it: a real socket, real
+//! certificates, a real database, and small clients that speak the wire.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod harness;
+mod link;
+mod roles;
+mod rollouts;

@@ -1,0 +1,224 @@
+//! What shall happen: immutable, complete, and the same on every machine.
+//!
+//! A [`Plan`] is what people sign. It names its hosts, its validity, its
+//! plugins by digest and every step with its settings in full, so that nobody
+//! who merely carries it can fill in a blank.
+
+use serde::{Deserialize, Serialize};
+
+pub mod check;
+pub mod defaults;
+pub mod draft;
+pub mod keys;
+pub mod nearest;
+pub mod problem;
+pub mod seal;
+pub mod secret;
+pub mod select;
+pub mod settings;
+pub mod tree;
+pub(crate) mod vars;
+
+use crate::grant::Grant;
+use crate::ids::{Digest, FleetId, Group, HostName, Nonce, Person, PlanName, PluginName, StepName};
+use crate::manifest::Class;
+use crate::time::{Millis, Timestamp};
+
+/// The format that this version writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// Limits of a plan; the signer refuses what a host would refuse.
+pub const HOSTS_MAX: usize = 20_000;
+pub const STEPS_MAX: usize = 64;
+pub const WAVES_MAX: usize = 32;
+pub const PLUGINS_MAX: usize = 16;
+pub const TEXT_BYTES_MAX: usize = 256 * 1024;
+pub const REASON_BYTES_MAX: usize = 512;
+/// Longest validity a plan may have.
+pub const VALID_MAX: Millis = Millis::hours(7 * 24);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    pub format: u32,
+    pub fleet: FleetId,
+    pub nonce: Nonce,
+    pub name: PlanName,
+    pub reason: String,
+    pub severity: Severity,
+    pub service: String,
+    pub from: String,
+    pub to: String,
+    /// Who sealed it first.
+    pub author: Person,
+    pub issued: Timestamp,
+    /// Later than this, no host starts it.
+    pub expires: Timestamp,
+    /// The recovery time promised; the report compares planned with actual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Millis>,
+    /// Every host that may run this plan: sorted, unique.
+    pub hosts: Vec<HostName>,
+    pub approval: Approval,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point: Option<PointWanted>,
+    pub steps: Vec<Step>,
+    pub pace: Pace,
+    pub waves: Vec<Wave>,
+    /// All plugins that steps use, by digest; sorted by name.
+    pub plugins: Vec<PluginPin>,
+    /// The text as people reviewed it.
+    pub text: String,
+}
+
+impl Plan {
+    pub fn pin(&self, plugin: &PluginName) -> Option<&PluginPin> {
+        self.plugins.iter().find(|pin| pin.name == *plugin)
+    }
+
+    pub fn is_for(&self, host: &HostName) -> bool {
+        self.hosts.binary_search(host).is_ok()
+    }
+}
+
+/// Picks approvals, and how often people hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    Low,
+    Medium,
+    High,
+    Critical,
+}
+
+/// Whose signatures the plan wants, beyond what a host's keyring demands anyway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// How many distinct persons.
+    pub signatures: u8,
+    /// One person of each of these groups, each person counted for one group only.
+    pub from: Vec<Group>,
+    /// Whether the author's own signature counts.
+    pub author: bool,
+}
+
+/// Which of a host's own rollback points the run goes back to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PointWanted {
+    /// The newest point with this tag.
+    pub tag: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_max: Option<Millis>,
+    pub verify: PointCheck,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PointCheck {
+    /// The index and the trees.
+    Quick,
+    /// Every byte, before anything is stopped.
+    Full,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    pub name: StepName,
+    pub uses: PluginName,
+    /// JSON object of the plugin's settings; `${host.…}` is filled in on the host.
+    pub settings: String,
+    pub undo: Undo,
+    /// For each phase call.
+    pub timeout: Millis,
+    /// Waited after the step is verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Millis>,
+    pub class: Class,
+    pub grants: Vec<Grant>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Undo {
+    /// The plugin puts back what it did.
+    ByPlugin,
+    /// The plan says how: JSON object of settings.
+    Settings(String),
+    /// The plan says `undo = "none"`: people signed that there is no way back.
+    Nothing,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pace {
+    /// Hosts disturbed at any moment, at most.
+    pub at_once: u32,
+    pub cut_off: CutOff,
+    /// Hosts that may fail in the whole rollout before it halts.
+    pub failed: u32,
+    /// Hosts that may be silent in the whole rollout before it asks a person.
+    pub silent: u32,
+    /// How long a host may take to hold everything it needs, from the moment
+    /// its wave opens; then it is late and the others go on.
+    pub stage_within: Millis,
+    /// No word for so long from a host that was released: it counts as silent.
+    pub silent_after: Millis,
+}
+
+/// What an agent does that loses the coordinator in mid-run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CutOff {
+    /// Carries the host through to its end.
+    FinishHost,
+    /// Ends its step, then waits.
+    Hold,
+    /// Puts back what it did.
+    Undo,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wave {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Sorted, unique, in no other wave.
+    pub hosts: Vec<HostName>,
+    pub soak: Millis,
+    pub gate: Gate,
+    /// A person of this group says go before the wave opens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approve: Option<Group>,
+}
+
+/// The decision between waves, as thresholds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gate {
+    pub name: String,
+    /// Hosts that may fail in the wave; one more halts.
+    pub failed: u32,
+    /// Hosts that may say nothing in the wave; one more holds.
+    pub silent: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginPin {
+    pub name: PluginName,
+    pub version: String,
+    pub sha256: Digest,
+    pub bytes: u64,
+}
+
+/// A host as the coordinator vouches for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InventoryHost {
+    pub name: HostName,
+    #[serde(default)]
+    pub labels: std::collections::BTreeMap<String, String>,
+}

@@ -1,0 +1,231 @@
+//! What an agent writes down, and what it tells of it.
+
+use serde::{Deserialize, Serialize};
+
+use super::answer::Answer;
+use crate::ids::{Digest, HostName, JournalId, Person, PlanId, RolloutId, StepName};
+use crate::time::Timestamp;
+use crate::trust::Signer;
+
+/// A phase of a step, in the order they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    Look,
+    Prepare,
+    Apply,
+    Verify,
+    Undo,
+}
+
+impl Phase {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Look => "look",
+            Self::Prepare => "prepare",
+            Self::Apply => "apply",
+            Self::Verify => "verify",
+            Self::Undo => "undo",
+        }
+    }
+}
+
+/// One line of the run's journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Of the journal: grows by one with every record of any kind.
+    pub sequence: u64,
+    pub at: Timestamp,
+    pub input: Input,
+}
+
+/// What happened to the run. Steps are counted from 0 here, from 1 for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Input {
+    /// Signatures, audience, validity and freshness were judged.
+    Accepted {
+        rollout: RolloutId,
+        signers: Vec<Signer>,
+    },
+    /// Plugins, point and a first look: all is here that the run needs.
+    Staged {
+        point: Option<String>,
+    },
+    /// It cannot take part; nothing was touched.
+    Unfit {
+        reason: String,
+    },
+    /// The coordinator is asked with a number never used before.
+    PermitAsked {
+        nonce: u64,
+    },
+    /// The answer to exactly that number.
+    Permitted {
+        nonce: u64,
+        epoch: u64,
+    },
+    /// Nothing new begins: an answer to an older question is void.
+    HaltTold,
+    Began {
+        step: u32,
+        phase: Phase,
+        attempt: u32,
+    },
+    Ended {
+        step: u32,
+        phase: Phase,
+        answer: Answer,
+    },
+    /// The plan's `wait` after a step is over.
+    Waited {
+        step: u32,
+    },
+    CutOff,
+    Rejoined,
+    /// A person's signed order.
+    UndoOrdered {
+        by: Person,
+        reason: String,
+    },
+    /// This agent process started and found the run open.
+    Resumed,
+    Settled {
+        ending: Ending,
+    },
+    /// A look at a finished host; written when it changes.
+    Health {
+        healthy: bool,
+        message: String,
+    },
+    /// The rollout is over; the host is not watched any more.
+    Released,
+}
+
+impl Input {
+    /// What is told to others: everything but the plugins' opaque states.
+    pub fn told(self) -> Self {
+        match self {
+            Self::Ended { step, phase, answer } => {
+                Self::Ended { step, phase, answer: answer.without_states() }
+            }
+            other => other,
+        }
+    }
+}
+
+/// How a run ended on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// Every step is done and verified.
+    Finished,
+    /// Everything that was done is put back, and that is proven.
+    Undone { because: Because },
+    /// It could not take part; nothing was touched.
+    Unfit { reason: String },
+    /// A person has to look.
+    NeedsOperator { because: Because, undo_of: Option<u32> },
+}
+
+/// Why a run turned round, or why it cannot go on, as a value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum Because {
+    #[error("`{name}` failed in {phase}: {message}", phase = .phase.name())]
+    StepFailed { step: u32, name: StepName, phase: Phase, code: String, message: String },
+    #[error("ordered by {by}: {reason}")]
+    Ordered { by: Person, reason: String },
+    #[error("cut off from the coordinator, and the plan says undo")]
+    CutOff,
+    #[error("`{name}` was interrupted, and whether it took effect cannot be told")]
+    InDoubt { step: u32, name: StepName },
+    #[error("`{name}` was interrupted {times} times and did not come through")]
+    InterruptedTooOften { step: u32, name: StepName, times: u32 },
+    #[error("`{name}` cannot be undone: the plan says `undo = \"none\"`")]
+    NoWayBack { step: u32, name: StepName },
+    #[error("undoing `{name}` failed: {message}")]
+    UndoFailed { step: u32, name: StepName, code: String, message: String },
+}
+
+/// Every kind of record in an agent's step journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Record {
+    /// The first record of a file.
+    Opened {
+        journal: JournalId,
+        host: HostName,
+    },
+    /// Highest coordinator epoch; lower ones are refused from here on.
+    EpochSeen {
+        epoch: u64,
+    },
+    Run {
+        plan: PlanId,
+        input: Input,
+    },
+    /// Before a call that changes the host.
+    CallBegan { plan: PlanId, step: u32, call: u32, name: String, subject: String, arguments: Digest },
+    /// Before its answer reaches the plugin.
+    CallEnded { plan: PlanId, step: u32, call: u32, ok: bool },
+    /// A plugin's own write-ahead marks.
+    MarkBegan {
+        plan: PlanId,
+        step: u32,
+        key: String,
+        #[serde(with = "serde_bytes")]
+        note: Vec<u8>,
+    },
+    MarkFinished {
+        plan: PlanId,
+        step: u32,
+        key: String,
+        #[serde(with = "serde_bytes")]
+        value: Vec<u8>,
+    },
+}
+
+/// What the coordinator hears of a record. Every record is told, so that its
+/// history is a gap-free prefix of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Told {
+    Run {
+        plan: PlanId,
+        input: Input,
+    },
+    Call {
+        plan: PlanId,
+        step: u32,
+        name: String,
+        subject: String,
+    },
+    /// Of no use to anybody else, but its number is.
+    Internal,
+}
+
+impl Record {
+    pub fn told(&self) -> Told {
+        match self {
+            Self::Run { plan, input } => Told::Run { plan: *plan, input: input.clone().told() },
+            Self::CallBegan { plan, step, name, subject, .. } => {
+                Told::Call { plan: *plan, step: *step, name: name.clone(), subject: subject.clone() }
+            }
+            _ => Told::Internal,
+        }
+    }
+
+    /// Whether what follows may only happen once this is on disk.
+    pub fn must_be_durable(&self) -> bool {
+        match self {
+            Self::Run { input, .. } => match input {
+                // Reading phases may run again; their records ride with the next one that matters.
+                Input::Began { phase, .. } => matches!(phase, Phase::Apply | Phase::Undo),
+                Input::Ended { phase, .. } => matches!(phase, Phase::Apply | Phase::Verify | Phase::Undo),
+                _ => true,
+            },
+            _ => true,
+        }
+    }
+}

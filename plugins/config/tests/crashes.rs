@@ -1,0 +1,51 @@
+//! `config` killed at every host call, before and after its effect.
+
+use config::Config;
+use sternway_plugin::rehearsal::{Goal, World, crash_matrix, run, try_run};
+
+fn world(text: &str) -> World {
+    let live = [("/a.json".to_owned(), text.to_owned())].into_iter().collect();
+    World { live, ..World::default() }
+}
+
+const SETTINGS: &str = r#"{"file": "/a.json", "rename": {"a": "b"}, "set": {"c": 2}}"#;
+
+#[test]
+fn a_crash_anywhere_ends_as_no_crash() {
+    assert!(crash_matrix::<Config>(&world(r#"{"a":1}"#), SETTINGS, None) > 20);
+    assert!(crash_matrix::<Config>(&world(r#"{"b":1,"c":2}"#), SETTINGS, None) > 4);
+    let used = World {
+        writes: [("/a.json".to_owned(), "{}".to_owned())].into_iter().collect(),
+        ..world(r#"{"a":1}"#)
+    };
+    assert!(crash_matrix::<Config>(&used, SETTINGS, None) > 20);
+}
+
+#[test]
+fn the_old_file_is_kept_for_people_and_only_when_something_changes() {
+    let ended = run::<Config>(world(r#"{"a":1}"#), SETTINGS, None, Goal::Applied, None);
+    assert_eq!(ended.live["/a.json"], r#"{"b":1,"c":2}"#);
+    assert_eq!(ended.live["/a.json.kept"], r#"{"a":1}"#);
+    let unchanged = run::<Config>(world(r#"{"b":1,"c":2}"#), SETTINGS, None, Goal::Applied, None);
+    assert_eq!(unchanged.live.len(), 1);
+}
+
+#[test]
+fn what_somebody_wrote_meanwhile_is_not_overwritten() {
+    let meddled = World {
+        meddles: [("/a.json".to_owned(), r#"{"a":9}"#.to_owned())].into_iter().collect(),
+        ..world(r#"{"a":1}"#)
+    };
+    let (ended, result) = try_run::<Config>(meddled, SETTINGS, None, Goal::Applied);
+    assert_eq!(result.unwrap_err().error.code, "config/changed-since");
+    assert_eq!(ended.live["/a.json"], r#"{"a":9}"#);
+}
+
+#[test]
+fn a_file_that_is_not_there_or_not_readable_refuses_the_run() {
+    let (_, absent) = try_run::<Config>(World::default(), SETTINGS, None, Goal::Applied);
+    assert_eq!(absent.unwrap_err().error.code, "config/no-file");
+    let (ended, broken) = try_run::<Config>(world("{"), SETTINGS, None, Goal::Applied);
+    assert_eq!(broken.unwrap_err().error.code, "config/not-readable");
+    assert_eq!(ended.live["/a.json"], "{");
+}

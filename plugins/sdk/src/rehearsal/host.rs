@@ -1,0 +1,353 @@
+//! The contract's host interfaces over the [`World`] of this thread.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use super::kill;
+use super::world::World;
+use crate::Error;
+
+pub use crate::bindings::sternway::host::errors;
+
+thread_local! {
+    static WORLD: RefCell<World> = RefCell::default();
+}
+
+pub(super) fn enter(world: World) {
+    WORLD.set(world);
+}
+
+pub(super) fn leave() -> World {
+    WORLD.take()
+}
+
+/// Somebody else writes to live paths, once.
+pub(super) fn disturb(which: impl FnOnce(&mut World) -> &mut BTreeMap<String, String>) {
+    WORLD.with_borrow_mut(|world| {
+        let written = std::mem::take(which(world));
+        world.live.extend(written);
+    });
+}
+
+/// One host call: counted, named, and perhaps the last.
+fn call<T>(name: &str, act: impl FnOnce(&mut World) -> T) -> T {
+    let (before, after) = WORLD.with_borrow_mut(|world| {
+        let here = world.kill.filter(|(call, _)| *call == world.calls);
+        world.calls += 1;
+        world.log.push(name.to_owned());
+        (here.is_some_and(|(_, after)| !after), here.is_some_and(|(_, after)| after))
+    });
+    if before {
+        kill();
+    }
+    let answer = WORLD.with_borrow_mut(act);
+    if after {
+        kill();
+    }
+    answer
+}
+
+fn absent(path: &str) -> Error {
+    Error::not_found("rehearsal/absent", format!("nothing at {path}"))
+}
+
+pub mod log {
+    pub use crate::bindings::sternway::host::log::Level;
+
+    pub fn write(_: Level, _: &str) {}
+}
+
+pub mod progress {
+    pub fn report(_: &str, _: u64, _: Option<u64>, _: &str) {}
+}
+
+pub mod control {
+    pub use crate::bindings::sternway::host::control::Budget;
+
+    pub fn limits() -> Budget {
+        Budget { remaining_ms: 60_000, memory_bytes_max: 64 << 20 }
+    }
+
+    pub fn cancelled() -> bool {
+        false
+    }
+
+    pub fn sleep(_: u64) -> bool {
+        true
+    }
+
+    pub fn now_ms() -> u64 {
+        0
+    }
+}
+
+pub mod journal {
+    pub use crate::bindings::sternway::host::journal::Mark;
+
+    use super::call;
+    use crate::Error;
+
+    pub fn begin(key: &str, note: &[u8]) -> Result<Mark, Error> {
+        call("journal.begin", |world| match world.marks.get(key) {
+            Some((_, Some(value))) => Ok(Mark::Finished(value.clone())),
+            Some((note, None)) => Ok(Mark::Started(note.clone())),
+            None => {
+                world.marks.insert(key.to_owned(), (note.to_vec(), None));
+                Ok(Mark::Fresh)
+            }
+        })
+    }
+
+    /// A second time keeps the first value, as on a host.
+    pub fn finish(key: &str, value: &[u8]) -> Result<(), Error> {
+        call("journal.finish", |world| match world.marks.get_mut(key) {
+            Some((_, finished)) => {
+                finished.get_or_insert_with(|| value.to_vec());
+                Ok(())
+            }
+            None => Err(super::absent(key)),
+        })
+    }
+}
+
+pub mod files {
+    pub use crate::bindings::sternway::host::files::{Attributes, Digest, Node, Ownership, Place};
+
+    use super::super::world::World;
+    use super::{absent, call};
+    use crate::Error;
+
+    fn at<'w>(world: &'w World, at: Place, path: &str) -> Option<&'w String> {
+        match at {
+            Place::Live => world.live.get(path),
+            Place::Side => world.side.get(path),
+        }
+    }
+
+    pub(super) fn digest(content: &str) -> Digest {
+        Digest { sha256: content.to_owned(), entries: 1, bytes: content.len() as u64 }
+    }
+
+    pub fn get_attributes(place: Place, path: &str) -> Result<Option<Attributes>, Error> {
+        call("files.get-attributes", |world| {
+            Ok(at(world, place, path).map(|content| Attributes {
+                node: Node::File,
+                mode: 0o644,
+                owner: "root".to_owned(),
+                group: "root".to_owned(),
+                bytes: content.len() as u64,
+                modified_ms: 0,
+            }))
+        })
+    }
+
+    pub fn get_digest(place: Place, path: &str) -> Result<Option<Digest>, Error> {
+        call("files.get-digest", |world| Ok(at(world, place, path).map(|text| digest(text))))
+    }
+
+    pub fn read(place: Place, path: &str, _: u32) -> Result<Vec<u8>, Error> {
+        call("files.read", |world| {
+            at(world, place, path).map(|text| text.clone().into_bytes()).ok_or_else(|| absent(path))
+        })
+    }
+
+    pub fn stage_bytes(path: &str, data: &[u8]) -> Result<Digest, Error> {
+        call("files.stage-bytes", |world| {
+            let text = String::from_utf8_lossy(data).into_owned();
+            world.side.insert(path.to_owned(), text.clone());
+            Ok(digest(&text))
+        })
+    }
+
+    pub fn stage_ownership(path: &str, to: &Ownership) -> Result<Digest, Error> {
+        call("files.stage-ownership", |world| {
+            let owner = to.owner.clone().unwrap_or_default();
+            let side = world.side.get_mut(path).ok_or_else(|| absent(path))?;
+            *side = format!("{side} of {owner}");
+            Ok(digest(side))
+        })
+    }
+
+    pub fn discard(path: &str) -> Result<(), Error> {
+        call("files.discard", |world| {
+            world.side.remove(path);
+            Ok(())
+        })
+    }
+
+    pub fn switch_to(path: &str, to: &str) -> Result<bool, Error> {
+        call("files.switch-to", |world| {
+            if world.live.get(path).is_some_and(|live| live == to) {
+                return Ok(false);
+            }
+            if world.side.get(path).is_none_or(|side| side != to) {
+                return Err(Error::conflict("files/not-as-staged", path));
+            }
+            let side = world.side.remove(path).expect("compared above");
+            if let Some(live) = world.live.insert(path.to_owned(), side) {
+                world.side.insert(path.to_owned(), live);
+            }
+            Ok(true)
+        })
+    }
+
+    pub fn take_away(path: &str) -> Result<bool, Error> {
+        call("files.take-away", |world| {
+            if !world.live.contains_key(path) {
+                return Ok(false);
+            }
+            if world.side.contains_key(path) {
+                return Err(Error::conflict("files/side-in-use", path));
+            }
+            let live = world.live.remove(path).expect("looked for above");
+            world.side.insert(path.to_owned(), live);
+            Ok(true)
+        })
+    }
+
+    pub fn keep_copy(path: &str) -> Result<String, Error> {
+        call("files.keep-copy", |world| {
+            let kept = format!("{path}.kept");
+            let live = world.live.get(path).cloned().ok_or_else(|| absent(path))?;
+            world.live.entry(kept.clone()).or_insert(live);
+            Ok(kept)
+        })
+    }
+}
+
+pub mod points {
+    pub use crate::bindings::sternway::host::points::Point;
+
+    use super::files::{Digest, digest};
+    use super::{absent, call};
+    use crate::Error;
+
+    pub fn get(id: &str) -> Result<Point, Error> {
+        call("points.get", |world| {
+            Ok(Point {
+                id: id.to_owned(),
+                tag: "before".to_owned(),
+                made_ms: 0,
+                paths: world.point.keys().cloned().collect(),
+            })
+        })
+    }
+
+    pub fn entries(_: &str, path: &str) -> Result<Option<u64>, Error> {
+        call("points.entries", |world| Ok(world.point.get(path).map(|_| 1)))
+    }
+
+    pub fn stage(_: &str, path: &str) -> Result<Digest, Error> {
+        call("points.stage", |world| {
+            let content = world.point.get(path).cloned().ok_or_else(|| absent(path))?;
+            world.side.insert(path.to_owned(), content.clone());
+            Ok(digest(&content))
+        })
+    }
+}
+
+pub mod services {
+    pub use crate::bindings::sternway::host::services::{State, Status};
+
+    use super::super::world::Service;
+    use super::{absent, call};
+    use crate::Error;
+
+    fn status(name: &str, service: &Service) -> Status {
+        Status {
+            name: name.to_owned(),
+            state: if service.running { State::Running } else { State::Stopped },
+            pid: service.running.then_some(service.pid),
+            since_ms: None,
+            restarts: 0,
+            last_exit: None,
+        }
+    }
+
+    pub fn get_status(name: &str) -> Result<Status, Error> {
+        call("services.get-status", |world| {
+            world.services.get(name).map(|found| status(name, found)).ok_or_else(|| absent(name))
+        })
+    }
+
+    pub fn lines(_: &str, _: u32) -> Result<Vec<String>, Error> {
+        call("services.lines", |_| Ok(vec![]))
+    }
+
+    pub fn start(name: &str, _: u64) -> Result<Status, Error> {
+        call("services.start", |world| {
+            let service = world.services.get_mut(name).ok_or_else(|| absent(name))?;
+            if !service.running {
+                *service = Service { running: true, pid: service.pid + 1 };
+            }
+            Ok(status(name, service))
+        })
+    }
+
+    pub fn stop(name: &str, _: u64) -> Result<Status, Error> {
+        call("services.stop", |world| {
+            let service = world.services.get_mut(name).ok_or_else(|| absent(name))?;
+            service.running = false;
+            Ok(status(name, service))
+        })
+    }
+}
+
+pub mod http {
+    pub use crate::bindings::sternway::host::http::{Request, Response};
+
+    use super::call;
+    use crate::Error;
+
+    /// Answers 200 to all, and carries out a change: a put of the same body
+    /// changes nothing, and a post with the same key happened once.
+    pub fn send(request: &Request) -> Result<Response, Error> {
+        call("http.send", |world| {
+            let body = String::from_utf8_lossy(&request.body);
+            let line = format!("{} {} {body}", request.method, request.url);
+            let key = request.headers.iter().find(|(name, _)| name == "Idempotency-Key");
+            match (request.method.as_str(), key) {
+                ("GET" | "HEAD", _) => {}
+                (_, Some((_, key))) => {
+                    if !world.keys.contains(key) {
+                        world.keys.push(key.clone());
+                        world.sent.push(line);
+                    }
+                }
+                (_, None) => {
+                    world.sent.retain(|sent| sent.split(' ').nth(1) != Some(request.url.as_str()));
+                    world.sent.push(line);
+                }
+            }
+            Ok(Response { status: 200, headers: vec![], body: vec![], elapsed_us: 500 })
+        })
+    }
+}
+
+pub mod databases {
+    pub use crate::bindings::sternway::host::databases::Health;
+
+    use super::call;
+    use super::files::Place;
+    use crate::Error;
+
+    pub fn inspect(_: Place, _: &str) -> Result<Health, Error> {
+        call("databases.inspect", |_| Ok(Health { problems: vec![], tables: 1, pages: 1 }))
+    }
+
+    pub fn ask(_: Place, _: &str, _: &str) -> Result<Option<String>, Error> {
+        call("databases.ask", |_| Ok(Some("1".to_owned())))
+    }
+
+    /// Folds in the log: what the file says changes.
+    pub fn settle(path: &str) -> Result<(), Error> {
+        call("databases.settle", |world| {
+            if let Some(live) = world.live.get_mut(path)
+                && let Some(settled) = live.strip_suffix("+log")
+            {
+                *live = format!("{settled} settled");
+            }
+            Ok(())
+        })
+    }
+}

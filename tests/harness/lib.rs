@@ -1,0 +1,5 @@
+//! What the tests of the whole share.
+
+pub mod fleet;
+pub mod sealed;
+pub mod sim;

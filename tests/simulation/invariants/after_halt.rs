@@ -1,0 +1,60 @@
+//! After a halt is committed nothing begins, except hosts that the answer to the
+//! halt named as in flight; for ever, or until a person resumes.
+
+use std::collections::BTreeSet;
+
+use sternway_core::ids::HostName;
+use sternway_core::rollout::{Decision, Effect};
+use sternway_tests::sim::{Seen, Why};
+
+use super::Invariant;
+
+#[derive(Default)]
+pub(super) struct AfterHalt {
+    /// While halted: who may still begin, under a permit that is out.
+    in_flight: Option<BTreeSet<HostName>>,
+}
+
+impl Invariant for AfterHalt {
+    fn observe(&mut self, seen: &Seen) -> Result<(), String> {
+        if let Seen::Committed { effects, .. } = seen {
+            // An entry may resume and then permit, or permit and then halt: in that order.
+            for effect in effects {
+                match effect {
+                    Effect::Decided(
+                        Decision::Halted { in_flight, .. } | Decision::UndoBegan { in_flight, .. },
+                    ) => self.in_flight = Some(in_flight.iter().cloned().collect()),
+                    Effect::Decided(Decision::Resumed { .. }) => self.in_flight = None,
+                    Effect::Permit { host, .. } if self.in_flight.is_some() => {
+                        return Err(format!("{host} is permitted after a halt"));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        match (seen, &self.in_flight) {
+            (Seen::Disturbed { host, why: Why::Permit }, Some(named)) if !named.contains(host) => {
+                Err(format!("{host} begins after a halt that named only {named:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sternway_core::rollout::HaltCause;
+
+    use super::super::made::{begins, breaks_at_last, decided, holds, host, maria, permit};
+    use super::*;
+
+    #[test]
+    fn it_fires() {
+        let cause = HaltCause::Person { by: maria(), reason: String::new() };
+        let halt = decided(Decision::Halted { cause, in_flight: vec![host("a")] });
+        let resumed = decided(Decision::Resumed { by: maria(), reason: String::new(), in_flight: vec![] });
+        holds(AfterHalt::default(), &[halt.clone(), begins("a"), resumed, permit("b", 1), begins("b")]);
+        breaks_at_last(AfterHalt::default(), &[halt.clone(), begins("b")]);
+        breaks_at_last(AfterHalt::default(), &[halt, permit("a", 1)]);
+    }
+}

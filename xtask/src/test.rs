@@ -1,0 +1,86 @@
+//! Every test there is, in one command, on a machine with only a Rust toolchain.
+
+use std::process::{Command, Stdio};
+
+use crate::{Done, build_programs, cargo, carry_out, plugins, root};
+
+
+struct Part {
+    name: &'static str,
+    /// Why it was left out, if it was.
+    skipped: Option<String>,
+}
+
+pub(crate) fn run(words: &[String]) -> Done {
+    if let Some(odd) = words.first() {
+        return Err(format!("`{odd}` is not known; cargo xtask test takes nothing"));
+    }
+    let mut parts = Vec::new();
+    let mut part = |name: &'static str, done: Result<Option<String>, String>| -> Done {
+        let skipped = done.map_err(|reason| format!("{name}: {reason}"))?;
+        println!("── {name}: {}", skipped.as_deref().map_or("ok".into(), |why| format!("skipped, {why}")));
+        parts.push(Part { name, skipped });
+        Ok(())
+    };
+    part("format", formatted())?;
+    part("lints", linted())?;
+    part("programs", build_programs("dev").map(|_| None))?;
+    part("tests", tested())?;
+    part("documentation", documented())?;
+    part("plugins, decided natively", plugins_tested())?;
+    part("plugins, built again and compared", plugins::compare())?;
+    part("restic reads our points", restic())?;
+    println!();
+    for Part { name, skipped } in &parts {
+        match skipped {
+            None => println!("ok       {name}"),
+            Some(why) => println!("skipped  {name}: {why}"),
+        }
+    }
+    Ok(())
+}
+
+fn has(tool: &str) -> bool {
+    let asked = cargo().args([tool, "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    asked.is_ok_and(|status| status.success())
+}
+
+fn formatted() -> Result<Option<String>, String> {
+    if !has("fmt") {
+        return Ok(Some("rustfmt is not installed (rustup component add rustfmt)".into()));
+    }
+    carry_out(cargo().args(["fmt", "--all", "--check"]))?;
+    carry_out(cargo().current_dir(root().join("plugins")).args(["fmt", "--all", "--check"])).map(|()| None)
+}
+
+fn linted() -> Result<Option<String>, String> {
+    if !has("clippy") {
+        return Ok(Some("clippy is not installed (rustup component add clippy)".into()));
+    }
+    let mut clippy = cargo();
+    clippy.args(["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"]);
+    carry_out(&mut clippy).map(|()| None)
+}
+
+fn tested() -> Result<Option<String>, String> {
+    carry_out(cargo().args(["test", "--workspace", "--locked"])).map(|()| None)
+}
+
+fn documented() -> Result<Option<String>, String> {
+    let mut doc = cargo();
+    doc.args(["doc", "--package", "sternway-core", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "--deny warnings");
+    carry_out(&mut doc).map(|()| None)
+}
+
+fn plugins_tested() -> Result<Option<String>, String> {
+    carry_out(cargo().current_dir(root().join("plugins")).args(["test", "--workspace", "--locked"])).map(|()| None)
+}
+
+/// The tests themselves leave this out without the program; here it is said.
+fn restic() -> Result<Option<String>, String> {
+    let found = Command::new("restic").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    Ok(match found {
+        Ok(_) => None,
+        Err(_) => Some("the program `restic` is not installed; our own reader was tested".into()),
+    })
+}
