@@ -8,6 +8,7 @@ use sternway_core::grant::Grant;
 use crate::capabilities::files::HostRoot;
 use crate::capabilities::services::{DefinitionError, ServiceDefinition, Services};
 use crate::config::Config;
+use crate::durable;
 use crate::gate::HostPolicy;
 use crate::points::{Points, PointsError};
 
@@ -68,6 +69,7 @@ impl Host {
             return Ok(Arc::clone(points));
         }
         let folder = self.config.points_path();
+        durable::create_directories(&self.config.state, 0o700).map_err(PointsError::Password)?;
         let password = self.config.state.join("points.password");
         let opened =
             Arc::new(Points::open_or_create(self.root.clone(), self.config.host.as_str(), &folder, &password)?);

@@ -6,25 +6,30 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{daemon, dev};
 use crate::cli::identity::Whereabouts;
 use crate::cli::output::{Color, Output, Surroundings};
 use crate::cli::{
-    Context, audit, block_on, brake, catalogue, check, failure::Failure, fleet, keys, launch, log, order, report,
-    schema, show, sign, status, watch,
+    Context, audit, block_on, brake, catalogue, check, failure::Failure, fleet, keys, launch, log, order,
+    report, schema, show, sign, status, watch,
 };
+use crate::{daemon, dev};
 use sternway_core::exit;
 
 /// Brings a fleet of hosts back to an earlier version: from a plan that people
 /// sign to hosts that are verified, wave by wave.
 #[derive(Debug, Parser)]
-#[command(name = "sternway", version, max_term_width = 100, after_help = "Examples:
+#[command(
+    name = "sternway",
+    version,
+    max_term_width = 100,
+    after_help = "Examples:
   sternway check plan.toml
   sternway sign plan.toml
   sternway launch plan.sealed
 
 Exit codes: 0 as asked, 3 done with exceptions, 10 halted, 11 held, 12 stuck, 2 wrong use, 64 problems,
-65 refused, 69 no coordinator, 75 busy, 77 not permitted, 124 time is over, 130 left running.")]
+65 refused, 69 no coordinator, 75 busy, 77 not permitted, 124 time is over, 130 left running."
+)]
 struct Sternway {
     #[command(flatten)]
     common: Common,
@@ -35,7 +40,13 @@ struct Sternway {
 #[derive(Debug, clap::Args)]
 struct Common {
     /// The coordinator's address and port [default: the identity's]
-    #[arg(long, global = true, value_name = "ADDRESS:PORT", env = "STERNWAY_COORDINATOR", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDRESS:PORT",
+        env = "STERNWAY_COORDINATOR",
+        hide_env_values = true
+    )]
     at: Option<String>,
     /// The directory with your certificate and signing key [default: ~/.config/sternway]
     #[arg(long, global = true, value_name = "DIR", env = "STERNWAY_IDENTITY", hide_env_values = true)]
@@ -110,7 +121,12 @@ enum Verb {
   sternway serve --config /etc/sternway/coordinator.toml")]
 struct ServeArgs {
     /// The coordinator's configuration
-    #[arg(long, value_name = "FILE", env = "STERNWAY_CONFIG", default_value = "/etc/sternway/coordinator.toml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "STERNWAY_CONFIG",
+        default_value = "/etc/sternway/coordinator.toml"
+    )]
     config: PathBuf,
 }
 
@@ -172,7 +188,9 @@ fn perform(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Report(args) => block_on(report::report(context, args)),
         Verb::Schema(args) => schema(&args),
         Verb::Serve(args) => serve(&args),
-        Verb::Dev(args) => dev::dev(&args).map_err(|cause| other("the demonstration broke off", exit::BUG, cause)),
+        Verb::Dev(args) => {
+            dev::dev(&args).map_err(|cause| other("the demonstration broke off", exit::BUG, cause))
+        }
         Verb::Hello(args) => hello(&args),
     }
 }
@@ -217,7 +235,11 @@ fn report_bugs() {
     std::panic::set_hook(Box::new(move |panic| {
         before(panic);
         use std::io::Write as _;
-        _ = writeln!(std::io::stderr(), "error: this is a bug in sternway {}, please report it", env!("CARGO_PKG_VERSION"));
+        _ = writeln!(
+            std::io::stderr(),
+            "error: this is a bug in sternway {}, please report it",
+            env!("CARGO_PKG_VERSION")
+        );
         std::process::exit(i32::from(exit::BUG));
     }));
 }

@@ -64,6 +64,7 @@ fn play(args: &DevArgs, story: &Story, cast: &Cast) -> Result<u8, SceneError> {
     scene.start_agents()?;
     scene.forge(&plan, hosts)?;
     scene.start_coordinator()?;
+    scene.wait_for_agents("ada")?;
     let ended = scene.roll_out(&sealed, hosts, !args.quick && std::io::stdin().is_terminal())?;
     if let Some(rollout) = &ended.rollout {
         scene.report(rollout)?;

@@ -58,7 +58,7 @@ fn waves(plan: &Plan) -> Vec<String> {
 
 #[test]
 fn the_example_is_a_plan_for_twelve_hosts_in_four_waves() {
-    let fleet = draft::read_inventory(HELLO_FLEET).unwrap();
+    let fleet = draft::read_inventory(HELLO_FLEET).unwrap().hosts;
     let loaded = draft::load(HELLO.as_bytes(), &catalogue(), Some(&fleet));
     assert_eq!(draft::render(&loaded.problems, "plan.toml", HELLO, false), "");
     let plan = sealed(HELLO, &fleet).unwrap();
@@ -74,7 +74,7 @@ fn the_example_is_a_plan_for_twelve_hosts_in_four_waves() {
 
 #[test]
 fn variables_are_put_in_and_facts_of_the_host_are_left_to_the_host() {
-    let fleet = draft::read_inventory(HELLO_FLEET).unwrap();
+    let fleet = draft::read_inventory(HELLO_FLEET).unwrap().hosts;
     let plan = sealed(HELLO, &fleet).unwrap();
     let proof = plan.steps.last().unwrap();
     let settings: Value = serde_json::from_str(&proof.settings).unwrap();
@@ -86,7 +86,7 @@ fn variables_are_put_in_and_facts_of_the_host_are_left_to_the_host() {
 
 #[test]
 fn per_cent_count_the_whole_selection_rounded_up_and_gates_inherit() {
-    let fleet = draft::read_inventory(AGORA_FLEET).unwrap();
+    let fleet = draft::read_inventory(AGORA_FLEET).unwrap().hosts;
     let plan = sealed(AGORA, &fleet).unwrap();
     // Six hosts (one excluded): 5% is 1, 25% is 2, 50% is 3.
     assert_eq!(plan.waves.iter().map(|wave| wave.hosts.len()).collect::<Vec<_>>(), [1, 1, 1, 3]);
@@ -101,7 +101,7 @@ fn per_cent_count_the_whole_selection_rounded_up_and_gates_inherit() {
 
 #[test]
 fn the_same_text_and_fleet_make_the_same_plan_whatever_the_order_of_the_fleet() {
-    let mut fleet = draft::read_inventory(AGORA_FLEET).unwrap();
+    let mut fleet = draft::read_inventory(AGORA_FLEET).unwrap().hosts;
     let plan = sealed(AGORA, &fleet).unwrap();
     fleet.reverse();
     assert_eq!(sealed(AGORA, &fleet).unwrap(), plan);
@@ -109,7 +109,7 @@ fn the_same_text_and_fleet_make_the_same_plan_whatever_the_order_of_the_fleet() 
 
 #[test]
 fn a_draft_with_a_problem_never_becomes_a_plan() {
-    let fleet = draft::read_inventory(AGORA_FLEET).unwrap();
+    let fleet = draft::read_inventory(AGORA_FLEET).unwrap().hosts;
     for (right, wrong) in
         [("cut_off", "cut-off"), ("env=prod", "env=prd"), ("\"100%\"", "\"99%\""), ("[fleet]", "[fleet")]
     {
@@ -230,7 +230,7 @@ fn the_schema_and_the_checker_know_the_same_keys_and_every_key_is_explained() {
 
 /// Reads, judges, draws; every place must be inside the text.
 fn swallow(bytes: &[u8]) {
-    let fleet = draft::read_inventory(AGORA_FLEET).unwrap();
+    let fleet = draft::read_inventory(AGORA_FLEET).unwrap().hosts;
     let loaded = draft::load(bytes, &catalogue(), Some(&fleet));
     let text = &loaded.draft.text;
     for problem in &loaded.problems {

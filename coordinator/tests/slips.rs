@@ -29,7 +29,7 @@ fn catalogue() -> Catalogue {
 fn picture(folder: &Path, catalogue: &Catalogue) -> (String, draft::Loaded) {
     let bytes = fs::read(folder.join("plan.toml")).unwrap();
     let inventory =
-        fs::read_to_string(folder.join("fleet.toml")).ok().map(|text| draft::read_inventory(&text).unwrap());
+        fs::read_to_string(folder.join("fleet.toml")).ok().map(|text| draft::read_inventory(&text).unwrap().hosts);
     let loaded = draft::load(&bytes, catalogue, inventory.as_deref());
     (draft::render(&loaded.problems, "plan.toml", &loaded.draft.text, false), loaded)
 }
@@ -63,7 +63,7 @@ fn what_a_picture_offers_to_write_makes_the_problem_go_away() {
     for folder in fs::read_dir(slips()).unwrap().map(|entry| entry.unwrap().path()) {
         let inventory = fs::read_to_string(folder.join("fleet.toml"))
             .ok()
-            .map(|text| draft::read_inventory(&text).unwrap());
+            .map(|text| draft::read_inventory(&text).unwrap().hosts);
         let (_, loaded) = picture(&folder, &catalogue);
         for problem in &loaded.problems {
             let Some(fix) = problem.help.as_ref().filter(|fix| !fix.patches.is_empty()) else { continue };

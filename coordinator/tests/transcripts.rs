@@ -1,6 +1,8 @@
 //! What people and programs read, kept as files in `tests/cli`: on a terminal,
 //! in a pipe and as records. `STERNWAY_BLESS=1` writes them anew.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be had breaks the test off")]
+
 mod views;
 
 use std::fs;
@@ -11,8 +13,8 @@ use sternway_coordinator::cli::text::Look;
 use sternway_coordinator::cli::{ending, record, tree};
 use sternway_core::exit;
 use sternway_core::rollout::{
-    Decision, End, Halt, HaltCause, Hold, HoldReason, HostState, HostStatus, State, Tally, Verdict, WaveState,
-    WaveStatus,
+    Decision, End, Halt, HaltCause, Hold, HoldReason, HostState, HostStatus, State, Tally, Verdict,
+    WaveState, WaveStatus,
 };
 use sternway_core::run::{Answer, Because, Ending, Input, Phase, StepError};
 use sternway_core::time::Millis;
@@ -61,7 +63,8 @@ fn held() -> RolloutView {
 
 fn halted() -> RolloutView {
     let mut view = second_wave();
-    view.status.hosts[8].state = HostState::Undone { step: 4, reason: "pg_restore: out of shared memory".into() };
+    view.status.hosts[8].state =
+        HostState::Undone { step: 4, reason: "pg_restore: out of shared memory".into() };
     view.status.halt = Some(Halt {
         since: mark(1150, 1100),
         cause: HaltCause::TooManyFailed { wave: 1, failed: 2, max: 1 },
@@ -74,8 +77,9 @@ fn halted() -> RolloutView {
 
 fn stuck() -> RolloutView {
     let mut view = halted();
-    view.status.hosts[9].state =
-        HostState::NeedsOperator { reason: "undoing `restore the database` failed: disk full\u{1b}[2J".into() };
+    view.status.hosts[9].state = HostState::NeedsOperator {
+        reason: "undoing `restore the database` failed: disk full\u{1b}[2J".into(),
+    };
     view.status.stuck = vec![host(10)];
     view.status.in_flight = vec![host(10)];
     view.at_work.clear();
@@ -133,7 +137,12 @@ fn lines() -> Vec<LogLine> {
             message: "pg_restore: out of shared memory".into(),
             undo_advised: true,
         };
-        said(sequence, seconds, number, Input::Ended { step: 4, phase: Phase::Apply, answer: Answer::Failed(error) })
+        said(
+            sequence,
+            seconds,
+            number,
+            Input::Ended { step: 4, phase: Phase::Apply, answer: Answer::Failed(error) },
+        )
     };
     let because = Because::StepFailed {
         step: 4,
@@ -150,18 +159,32 @@ fn lines() -> Vec<LogLine> {
         line(
             4,
             910,
-            HostLine::Call { host: host(7), at: at(910), step: 4, name: "databases.restore".into(), subject: "agora".into() },
+            HostLine::Call {
+                host: host(7),
+                at: at(910),
+                step: 4,
+                name: "databases.restore".into(),
+                subject: "agora".into(),
+            },
         ),
         failed(7, 5, 1000),
         failed(8, 6, 1001),
         said(7, 1072, 7, Input::Settled { ending: Ending::Undone { because } }),
         said(8, 1080, 4, Input::Health { healthy: false, message: "answers 503\u{202e}".into() }),
-        line(9, 1090, HostLine::Refused { host: host(9), code: "expired".into(), reason: "the plan expired".into() }),
+        line(
+            9,
+            1090,
+            HostLine::Refused { host: host(9), code: "expired".into(), reason: "the plan expired".into() },
+        ),
         line(10, 1100, HostLine::Decided(Decision::WaveSettled { wave: 1, soak: Millis::minutes(10) })),
         line(
             11,
             1700,
-            HostLine::Decided(Decision::Judged { wave: 1, evidence: evidence(1, tally), verdict: Verdict::Pass }),
+            HostLine::Decided(Decision::Judged {
+                wave: 1,
+                evidence: evidence(1, tally),
+                verdict: Verdict::Pass,
+            }),
         ),
         line(
             12,
@@ -217,7 +240,8 @@ fn programs_get_one_object_a_line() {
     let mut records = vec![record::opening(&view, 0)];
     records.extend(lines().iter().map(|line| record::event(line, &view)));
     records.push(record::closing(&view, exit::TIMED_OUT));
-    let text: String = records.iter().map(|record| sternway_coordinator::cli::output::json_line(record) + "\n").collect();
+    let text: String =
+        records.iter().map(|record| sternway_coordinator::cli::output::json_line(record) + "\n").collect();
     compare("events.jsonl", &text);
     compare("status.json", &format!("{:#}\n", record::rollout(&held())));
 }
@@ -230,7 +254,10 @@ fn the_end_is_at_most_six_lines_and_its_commands_exist() {
         for line in block.iter().map(|line| line.paint(Look::PLAIN)) {
             if let Some((_, command)) = line.split_once("sternway ") {
                 let verb = command.split(' ').next().unwrap();
-                assert!(["log", "undo", "resume", "go", "approve", "watch", "status"].contains(&verb), "{line}");
+                assert!(
+                    ["log", "undo", "resume", "go", "approve", "watch", "status"].contains(&verb),
+                    "{line}"
+                );
             }
         }
     }
@@ -238,7 +265,8 @@ fn the_end_is_at_most_six_lines_and_its_commands_exist() {
 
 #[test]
 fn every_state_has_the_exit_code_of_the_table() {
-    let codes: Vec<(&str, u8)> = moments().iter().map(|(name, view)| (*name, view.status.exit_code())).collect();
+    let codes: Vec<(&str, u8)> =
+        moments().iter().map(|(name, view)| (*name, view.status.exit_code())).collect();
     let wanted = [
         ("second-wave", exit::DONE),
         ("soaking", exit::DONE),
@@ -268,7 +296,8 @@ fn a_tree_is_never_taller_than_the_screen_and_failures_stay_longest() {
 #[test]
 fn ten_thousand_hosts_fill_what_ten_do() {
     let mut view = second_wave();
-    let name = |number: usize| -> sternway_core::ids::HostName { format!("web-{number:05}").parse().unwrap() };
+    let name =
+        |number: usize| -> sternway_core::ids::HostName { format!("web-{number:05}").parse().unwrap() };
     view.status.waves = (0..20usize)
         .map(|index| {
             let names = (index * 500..(index + 1) * 500).map(name).collect();
@@ -285,7 +314,10 @@ fn ten_thousand_hosts_fill_what_ten_do() {
             match (index, number % 7) {
                 (0..5, _) => base,
                 // No two alike: the worst that can be folded.
-                (5, 0) => HostStatus { state: HostState::Undone { step: 3, reason: format!("reason {number}") }, ..base },
+                (5, 0) => HostStatus {
+                    state: HostState::Undone { step: 3, reason: format!("reason {number}") },
+                    ..base
+                },
                 (5, 1) => HostStatus { state: HostState::Running { step: number as u32 % 9 }, ..base },
                 (5, _) => HostStatus { silent: number % 2 == 0, ..base },
                 _ => waiting(name(number), index),

@@ -1,6 +1,8 @@
 //! The program itself, as a shell sees it: what it answers when it is used
 //! wrongly, and with which number.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be had breaks the test off")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -37,8 +39,8 @@ fn a_misspelt_verb_is_wrong_use_and_gets_the_likely_one() {
 #[test]
 fn every_verb_begins_to_help_with_examples() {
     for verb in [
-        "check", "sign", "show", "launch", "watch", "status", "approve", "hold", "go", "halt", "resume", "undo", "dead",
-        "log", "report", "fleet", "rollouts", "audit", "keys", "schema", "serve", "dev",
+        "check", "sign", "show", "launch", "watch", "status", "approve", "hold", "go", "halt", "resume",
+        "undo", "dead", "log", "report", "fleet", "rollouts", "audit", "keys", "schema", "serve", "dev",
     ] {
         let (code, stdout, _) = told(&[verb, "--help"]);
         assert_eq!(code, i32::from(exit::DONE), "{verb}");
@@ -59,7 +61,17 @@ fn without_an_identity_the_missing_file_and_the_way_out_are_named() {
 fn identity(directory: &Path, port: u16) {
     for words in [
         vec!["keys", "authorities", "pki"],
-        vec!["keys", "issue", "pki", "--operator", "ada", "--out", "ada", "--coordinator", &format!("127.0.0.1:{port}")],
+        vec![
+            "keys",
+            "issue",
+            "pki",
+            "--operator",
+            "ada",
+            "--out",
+            "ada",
+            "--coordinator",
+            &format!("127.0.0.1:{port}"),
+        ],
         vec!["keys", "new", "--person", "ada", "--groups", "sre", "--identity", "ada"],
     ] {
         let output = sternway(directory, &words);

@@ -359,7 +359,9 @@ impl Rollout {
             HostState::Permitted { nonce } if self.may_start() => {
                 owed.push(Effect::Permit { host: one(), nonce });
             }
-            HostState::PuttingBack if self.halt.is_none() => owed.push(Effect::OrderUndo { host: one() }),
+            HostState::PuttingBack if self.halt.is_none() && self.hold.is_none() => {
+                owed.push(Effect::OrderUndo { host: one() })
+            }
             _ => {}
         }
         owed

@@ -10,6 +10,7 @@
 //! | `asked_for` | a permit answers the host's newest question (S8) |
 //! | `verdict` | a verdict is what its evidence says, and the evidence keeps the plan's limits (I13) |
 //! | `undo_order` | finished hosts are put back newest wave first |
+//! | `while_held` | while it is held nothing starts and no gate passes |
 //! | `replay` | a journal replayed gives the machine that wrote it |
 //! | `self_check` | the machine finds no violation in itself |
 //! | `liveness` | once the faults stop, everything comes to rest |
@@ -24,6 +25,7 @@ mod self_check;
 mod slot_by_word;
 mod undo_order;
 mod verdict;
+mod while_held;
 
 use sternway_tests::sim::{Given, Seen};
 
@@ -41,6 +43,7 @@ pub(crate) fn all(given: &Given) -> Vec<Box<dyn Invariant>> {
         Box::new(asked_for::AskedFor::default()),
         Box::new(verdict::Verdicts::new(given)),
         Box::new(undo_order::UndoOrder::new(given)),
+        Box::new(while_held::WhileHeld::default()),
         Box::new(replay::Replay),
         Box::new(self_check::SelfCheck),
         Box::new(liveness::Liveness),

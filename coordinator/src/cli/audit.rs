@@ -60,7 +60,9 @@ fn judge(context: &Context, lines: &[AuditLine]) -> Result<u8, Failure> {
     let head = lines.last().map_or("", |line| line.hash.as_str());
     let output = &context.output;
     output.object("sternway.audit/1.0", json!({ "good": true, "lines": lines.len(), "head": head }));
-    output.data(Line::new().add(Tone::Good, "good").pad_to(10).plain(format!("{} lines, head {head}", lines.len())));
+    output.data(
+        Line::new().add(Tone::Good, "good").pad_to(10).plain(format!("{} lines, head {head}", lines.len())),
+    );
     output.talk("          keep the head elsewhere: whoever rewrites everything cannot rewrite it there");
     Ok(exit::DONE)
 }

@@ -109,8 +109,10 @@ fn in_flight_unconfirmed(view: &RolloutView) -> Failure {
         0 => ("no host is in flight; confirm that you know it".to_owned(), "none".to_owned()),
         number => (format!("{} in flight: {names}", count(number, "host")), names),
     };
-    Failure::usage(message)
-        .hinted(format!("look at them, then: sternway resume {} --confirm-in-flight '{confirmed}'", view.rollout))
+    Failure::usage(message).hinted(format!(
+        "look at them, then: sternway resume {} --confirm-in-flight '{confirmed}'",
+        view.rollout
+    ))
 }
 
 pub async fn dead(context: &Context, args: DeadArgs) -> Result<u8, Failure> {
@@ -139,7 +141,10 @@ async fn finish(context: &Context, client: Client, answer: &Answer, word: &str) 
         json!({ "rollout": status.rollout, "seq": sequence, "text": said, "in_flight": status.status.in_flight }),
     );
     output.data(
-        Line::new().add(Tone::Strong, word).pad_to(WORD_COLUMNS).plain(format!("{}   {said}", status.rollout)),
+        Line::new()
+            .add(Tone::Strong, word)
+            .pad_to(WORD_COLUMNS)
+            .plain(format!("{}   {said}", status.rollout)),
     );
     let in_flight = &status.status.in_flight;
     if !in_flight.is_empty() && matches!(word, "held" | "halted") {

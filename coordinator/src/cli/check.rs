@@ -52,7 +52,7 @@ pub(crate) fn check(
         Some(path) => {
             let text = String::from_utf8(read(path)?).map_err(std::io::Error::other)?;
             match draft::read_inventory(&text) {
-                Ok(inventory) => Some(inventory),
+                Ok(inventory) => Some(inventory.hosts),
                 Err(error) => {
                     writeln!(out, "error: {error}\n  in {}", path.display())?;
                     if let Some(cause) = std::error::Error::source(&error) {

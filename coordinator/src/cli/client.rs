@@ -169,7 +169,11 @@ impl Client {
         let (mut send, receive) = self.connection.open_bi().await.map_err(AskError::of)?;
         send.write_all(&frame).await.map_err(|cause| cut_or_lost(cause, &self.connection))?;
         send.finish().map_err(|cause| AskError::Cut(cause.to_string()))?;
-        Ok(Answers { receive, connection: self.connection.clone(), decoder: Decoder::new(OPERATOR_FRAME_BYTES_MAX) })
+        Ok(Answers {
+            receive,
+            connection: self.connection.clone(),
+            decoder: Decoder::new(OPERATOR_FRAME_BYTES_MAX),
+        })
     }
 
     /// Puts a request that has one answer.

@@ -38,7 +38,8 @@ fn headline(view: &RolloutView) -> Line {
     };
     let totals = words::totals(view);
     let elapsed = clock(words::elapsed(view));
-    let time = view.budget.map_or_else(|| elapsed.clone(), |budget| format!("{elapsed} of {}", clock(budget)));
+    let time =
+        view.budget.map_or_else(|| elapsed.clone(), |budget| format!("{elapsed} of {}", clock(budget)));
     let hosts = match &view.status.state {
         State::Ended(End::UndoneAll | End::UndoneWithExceptions) => {
             let back = totals.hosts - view.status.exceptions.len().min(totals.hosts);
@@ -106,7 +107,9 @@ fn exceptions(view: &RolloutView, lines_max: usize) -> Vec<Line> {
 fn next(view: &RolloutView) -> Vec<String> {
     let (status, rollout) = (&view.status, &view.rollout);
     let worst = words::groups(&status.hosts, view).into_iter().find(|group| group.keep >= Keep::Failed);
-    let look = worst.and_then(|group| group.hosts.first().cloned()).map(|host| format!("sternway log {rollout} {host}"));
+    let look = worst
+        .and_then(|group| group.hosts.first().cloned())
+        .map(|host| format!("sternway log {rollout} {host}"));
     let then = match &status.state {
         State::Halted => {
             let in_flight = words::names(&status.in_flight, usize::MAX);

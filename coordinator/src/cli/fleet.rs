@@ -57,7 +57,8 @@ pub async fn fleet(context: &Context, args: FleetArgs) -> Result<u8, Failure> {
         return Err(Failure::usage(format!("`{text}` means no host of the fleet")));
     }
     let output = &context.output;
-    output.object("sternway.fleet/1.0", json!({ "hosts": hosts.iter().map(host_record).collect::<Vec<_>>() }));
+    output
+        .object("sternway.fleet/1.0", json!({ "hosts": hosts.iter().map(host_record).collect::<Vec<_>>() }));
     let rows = if each { list(&hosts, context.now()) } else { folded(&hosts, context.now()) };
     output.lines(table(&rows));
     Ok(exit::DONE)

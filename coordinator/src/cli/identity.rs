@@ -27,7 +27,8 @@ impl Whereabouts {
         if let Some(directory) = &self.identity {
             return Ok(directory.clone());
         }
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let variable =
+            |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let config = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")));
         config.map(|config| config.join("sternway")).ok_or(IdentityError::Nowhere)
     }
@@ -95,8 +96,8 @@ impl Identity {
 }
 
 fn read_address(path: &Path) -> Result<String, IdentityError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|cause| IdentityError::Read { path: path.into(), cause })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|cause| IdentityError::Read { path: path.into(), cause })?;
     let text = text.trim().to_owned();
     let has_port = text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     if has_port { Ok(text) } else { Err(IdentityError::Address { path: path.into(), text }) }
@@ -158,7 +159,9 @@ mod tests {
     fn an_address_has_a_port() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(ADDRESS);
-        for (text, read) in [("127.0.0.1:8471\n", Some("127.0.0.1:8471")), ("[::1]:1", Some("[::1]:1")), ("coord", None)] {
+        for (text, read) in
+            [("127.0.0.1:8471\n", Some("127.0.0.1:8471")), ("[::1]:1", Some("[::1]:1")), ("coord", None)]
+        {
             std::fs::write(&path, text).unwrap();
             assert_eq!(read_address(&path).ok().as_deref(), read);
         }

@@ -142,7 +142,12 @@ fn authorities(context: &Context, directory: &Path, fleet: Option<FleetId>) -> R
     pki::create_authorities(directory, fleet).map_err(pki_failure)?;
     let output = &context.output;
     output.object("sternway.authorities/1.0", json!({ "fleet": fleet, "directory": directory }));
-    output.data(Line::new().add(Tone::Good, "made").pad_to(10).plain(format!("{}   three authorities of fleet {fleet}", directory.display())));
+    output.data(
+        Line::new()
+            .add(Tone::Good, "made")
+            .pad_to(10)
+            .plain(format!("{}   three authorities of fleet {fleet}", directory.display())),
+    );
     output.talk(format!("next      sternway keys issue {} --server --out DIR", directory.display()));
     Ok(exit::DONE)
 }
@@ -161,8 +166,11 @@ fn issue(context: &Context, args: &IssueArgs) -> Result<u8, Failure> {
         key = move_to(&key, &args.out.join(CERTIFICATE_KEY))?;
         let address = args.out.join(ADDRESS);
         if let Some(text) = &args.coordinator {
-            std::fs::write(&address, format!("{text}\n"))
-                .map_err(|cause| Failure::File { doing: "write", path: address, cause })?;
+            std::fs::write(&address, format!("{text}\n")).map_err(|cause| Failure::File {
+                doing: "write",
+                path: address,
+                cause,
+            })?;
         }
     }
     // Who dials needs to know the coordinator when it sees it.
@@ -176,9 +184,16 @@ fn issue(context: &Context, args: &IssueArgs) -> Result<u8, Failure> {
         "sternway.issued/1.0",
         json!({ "role": role.name(), "name": name, "certificate": certificate, "key": key }),
     );
-    output.data(Line::new().add(Tone::Good, "issued").pad_to(10).plain(format!("{} {name}   {}", role.name(), certificate.display())));
+    output.data(Line::new().add(Tone::Good, "issued").pad_to(10).plain(format!(
+        "{} {name}   {}",
+        role.name(),
+        certificate.display()
+    )));
     if role == Role::Operator && args.coordinator.is_none() && !args.out.join(ADDRESS).exists() {
-        output.talk(format!("next      the coordinator's address and port go into {}", args.out.join(ADDRESS).display()));
+        output.talk(format!(
+            "next      the coordinator's address and port go into {}",
+            args.out.join(ADDRESS).display()
+        ));
     }
     Ok(exit::DONE)
 }
@@ -200,9 +215,9 @@ fn move_to(from: &Path, to: &Path) -> Result<PathBuf, Failure> {
 /// Makes a folder, if it is not there, that only its owner may enter.
 fn make_private(directory: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(|cause| Failure::File { doing: "make", path: directory.into(), cause })
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|cause| Failure::File {
+        doing: "make",
+        path: directory.into(),
+        cause,
+    })
 }

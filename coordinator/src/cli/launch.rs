@@ -53,25 +53,28 @@ pub async fn launch(context: &Context, args: LaunchArgs) -> Result<u8, Failure> 
     let client = context.connect().await?;
     let inventory = client.inventory().await?;
     if inventory.fleet != plan.fleet {
-        let message = format!("the plan is for fleet {}, this is {}", plan.fleet.short(), inventory.fleet.short());
+        let message =
+            format!("the plan is for fleet {}, this is {}", plan.fleet.short(), inventory.fleet.short());
         return Err(Failure::Refused { message, cause: None });
     }
     let without = left_out(&plan, &inventory, args.without.as_deref())?;
     let hosts: Vec<HostName> = plan.hosts.iter().filter(|host| !without.contains(host)).cloned().collect();
     let output = &context.output;
-    output.talk(
-        Line::new().add(Tone::Strong, &plan.name).plain(format!(
-            "   {} {} → {}   sealed {}   {}   fleet {}",
-            plan.service,
-            plan.from,
-            plan.to,
-            sealed.id().short(),
-            count(sealed.signatures().len(), "signature"),
-            inventory.name
-        )),
-    );
+    output.talk(Line::new().add(Tone::Strong, &plan.name).plain(format!(
+        "   {} {} → {}   sealed {}   {}   fleet {}",
+        plan.service,
+        plan.from,
+        plan.to,
+        sealed.id().short(),
+        count(sealed.signatures().len(), "signature"),
+        inventory.name
+    )));
     let first = plan.waves.first().map_or_else(String::new, |wave| words::names(&wave.hosts, 40));
-    output.talk(format!("{} in {}; first {first}", count(hosts.len(), "host"), count(plan.waves.len(), "wave")));
+    output.talk(format!(
+        "{} in {}; first {first}",
+        count(hosts.len(), "host"),
+        count(plan.waves.len(), "wave")
+    ));
     if !without.is_empty() {
         output.talk(format!("left out: {}", words::names(&without, 60)));
     }
@@ -99,9 +102,12 @@ pub async fn launch(context: &Context, args: LaunchArgs) -> Result<u8, Failure> 
 /// The hosts of the plan that a selection means; a selection that means none of them is a slip.
 fn left_out(plan: &Plan, inventory: &Inventory, without: Option<&str>) -> Result<Vec<HostName>, Failure> {
     let Some(text) = without else { return Ok(Vec::new()) };
-    let selection = Selection::parse(text).map_err(|error| Failure::usage(format!("--without `{text}`: {error}")))?;
+    let selection =
+        Selection::parse(text).map_err(|error| Failure::usage(format!("--without `{text}`: {error}")))?;
     let planned: BTreeSet<&HostName> = plan.hosts.iter().collect();
-    if let Some(stranger) = selection.names().into_iter().find(|name| !planned.iter().any(|host| host.as_str() == *name)) {
+    if let Some(stranger) =
+        selection.names().into_iter().find(|name| !planned.iter().any(|host| host.as_str() == *name))
+    {
         return Err(Failure::usage(format!("--without: `{stranger}` is not in the plan"))
             .hinted("sternway show FILE lists its hosts"));
     }

@@ -21,7 +21,9 @@ pub struct Inventory {
 impl Client {
     pub async fn inventory(&self) -> Result<Inventory, Failure> {
         match self.ask_one(&Request::Inventory).await? {
-            Answer::Inventory { fleet, name, hosts, signatures } => Ok(Inventory { fleet, name, hosts, signatures }),
+            Answer::Inventory { fleet, name, hosts, signatures } => {
+                Ok(Inventory { fleet, name, hosts, signatures })
+            }
             _ => Err(AskError::Unexpected.into()),
         }
     }
@@ -49,7 +51,9 @@ impl Client {
                 .iter()
                 .max_by_key(|line| line.launched_at)
                 .map(|line| line.rollout.clone())
-                .ok_or_else(|| Failure::usage("there is no rollout yet").hinted("sternway launch plan.sealed")),
+                .ok_or_else(|| {
+                    Failure::usage("there is no rollout yet").hinted("sternway launch plan.sealed")
+                }),
         }
     }
 
@@ -67,7 +71,10 @@ fn the_one(rollouts: &[RolloutLine], wanted: &str) -> Result<RolloutId, Failure>
         rollouts.iter().map(|line| &line.rollout).filter(|id| id.as_str().starts_with(wanted)).collect();
     match begin[..] {
         [one] => Ok(one.clone()),
-        [] => Err(Failure::usage(format!("there is no rollout `{wanted}`")).hinted("sternway rollouts lists them")),
+        [] => {
+            Err(Failure::usage(format!("there is no rollout `{wanted}`"))
+                .hinted("sternway rollouts lists them"))
+        }
         _ => {
             let ids: Vec<&str> = begin.iter().take(8).map(|id| id.as_str()).collect();
             Err(Failure::usage(format!("`{wanted}` may mean {} rollouts", begin.len()))
@@ -146,7 +153,8 @@ mod tests {
 
     #[test]
     fn hosts_in_flight_are_confirmed_by_name_and_not_by_a_condition() {
-        let names = |text| named_hosts(text).map(|hosts| hosts.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let names =
+            |text| named_hosts(text).map(|hosts| hosts.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(names("demo-[01-02],web-7").unwrap(), ["demo-01", "demo-02", "web-7"]);
         assert!(names("none").unwrap().is_empty());
         for vague in ["*", "zone=b", "!demo-01", "demo-01 & zone=b", "demo-["] {

@@ -86,7 +86,9 @@ fn wave_to_approve(view: &RolloutView, wanted: Option<u32>) -> Result<usize, Fai
     match (waiting, wanted) {
         (Some(index), None) => Ok(index),
         (Some(index), Some(wave)) if index + 1 == wave as usize => Ok(index),
-        (Some(index), Some(wave)) => Err(Failure::usage(format!("wave {wave} does not wait, wave {} does", index + 1))),
+        (Some(index), Some(wave)) => {
+            Err(Failure::usage(format!("wave {wave} does not wait, wave {} does", index + 1)))
+        }
         (None, _) => Err(Failure::usage(format!("no wave of {} waits for approval", view.rollout))
             .hinted(format!("sternway status {}", view.rollout))),
     }
@@ -99,11 +101,18 @@ fn figures(view: &RolloutView, index: usize) -> Vec<Line> {
     let after: usize = waves[..=index].iter().map(|wave| wave.hosts.len()).sum();
     let mut lines = vec![Line::new().add(
         Tone::Strong,
-        format!("{} of {}: {} more, {after} of {} then", words::wave_name(view, index), view.plan_name, count(hosts, "host"), words::totals(view).hosts),
+        format!(
+            "{} of {}: {} more, {after} of {} then",
+            words::wave_name(view, index),
+            view.plan_name,
+            count(hosts, "host"),
+            words::totals(view).hosts
+        ),
     )];
     for (at, wave) in waves[..index].iter().enumerate() {
         let tally = wave.tally;
-        let verdict = wave.judged.as_ref().map_or("not judged", |judged| words::verdict_word(&judged.verdict));
+        let verdict =
+            wave.judged.as_ref().map_or("not judged", |judged| words::verdict_word(&judged.verdict));
         let took = match (&wave.judged, wave.opened) {
             (Some(judged), Some(opened)) => format!(" in {}", clock(judged.mark.at.since(opened))),
             _ => String::new(),
@@ -120,7 +129,9 @@ fn figures(view: &RolloutView, index: usize) -> Vec<Line> {
             wave.gate.name
         )));
     }
-    for group in words::groups(&view.status.hosts, view).iter().filter(|group| group.keep >= words::Keep::Doubtful) {
+    for group in
+        words::groups(&view.status.hosts, view).iter().filter(|group| group.keep >= words::Keep::Doubtful)
+    {
         let said = if group.message.is_empty() { String::new() } else { format!(": {}", group.message) };
         let line = format!("{} {}{said}", group.word, words::names(&group.hosts, 40));
         lines.push(Line::new().plain("  ").add(group.tone, line));
@@ -140,13 +151,15 @@ pub async fn undo(context: &Context, args: UndoArgs) -> Result<u8, Failure> {
         .map(|host| host.host.clone())
         .collect();
     let output = &context.output;
-    output.talk(Line::new().add(Tone::Strong, format!("{} of {}", view.rollout, view.plan_name)).plain(format!(
-        "   {} go back to {} {}, newest wave first: {}",
-        count(finished.len(), "finished host"),
-        view.service,
-        view.from,
-        words::names(&finished, 60)
-    )));
+    output.talk(Line::new().add(Tone::Strong, format!("{} of {}", view.rollout, view.plan_name)).plain(
+        format!(
+            "   {} go back to {} {}, newest wave first: {}",
+            count(finished.len(), "finished host"),
+            view.service,
+            view.from,
+            words::names(&finished, 60)
+        ),
+    ));
     if !view.status.in_flight.is_empty() {
         output.talk(format!("  in flight, waited for first: {}", words::names(&view.status.in_flight, 60)));
     }

@@ -232,9 +232,8 @@ mod tests {
 
     #[test]
     fn a_screen_is_redrawn_only_where_somebody_looks() {
-        let redraws = |around: Surroundings, json, quiet| {
-            Output::new(around, Color::Auto, json, quiet).redraws()
-        };
+        let redraws =
+            |around: Surroundings, json, quiet| Output::new(around, Color::Auto, json, quiet).redraws();
         assert!(redraws(around(true), false, false));
         assert!(!redraws(around(true), true, false));
         assert!(!redraws(around(true), false, true));

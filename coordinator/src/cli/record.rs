@@ -102,7 +102,9 @@ fn host_event(input: &Input, view: &RolloutView) -> Value {
         Input::Staged { point } => with(run("staged"), json!({ "point": point })),
         Input::Unfit { reason } => with(run("unfit"), json!({ "reason": reason })),
         Input::PermitAsked { nonce } => with(run("asks-permit"), json!({ "nonce": nonce })),
-        Input::Permitted { nonce, epoch } => with(run("permitted"), json!({ "nonce": nonce, "epoch": epoch })),
+        Input::Permitted { nonce, epoch } => {
+            with(run("permitted"), json!({ "nonce": nonce, "epoch": epoch }))
+        }
         Input::HaltTold => run("halt-told"),
         Input::Began { step: number, phase, attempt } => {
             with(step(*number, phase.name(), "began"), json!({ "attempt": attempt }))
@@ -163,7 +165,9 @@ fn decided(decision: &Decision) -> Value {
         Decision::Approved { wave: number, by, group } => {
             with(wave(number, "approved"), json!({ "by": by, "group": group }))
         }
-        Decision::WaveOpened { wave: number, hosts } => with(wave(number, "opened"), json!({ "hosts": hosts })),
+        Decision::WaveOpened { wave: number, hosts } => {
+            with(wave(number, "opened"), json!({ "hosts": hosts }))
+        }
         Decision::LateWave { wave: number, hosts } => with(wave(number, "late"), json!({ "hosts": hosts })),
         Decision::WaveSettled { wave: number, soak } => {
             with(wave(number, "settled"), json!({ "soak_ms": soak.0 }))
@@ -184,9 +188,10 @@ fn decided(decision: &Decision) -> Value {
             rollout("held"),
             json!({ "reasons": from_one(json!(reasons)), "text": reasons.iter().map(words::hold_words).collect::<Vec<_>>() }),
         ),
-        Decision::Went { by, reason, accepted } => {
-            with(rollout("went"), json!({ "by": by, "reason": reason, "accepted": from_one(json!(accepted)) }))
-        }
+        Decision::Went { by, reason, accepted } => with(
+            rollout("went"),
+            json!({ "by": by, "reason": reason, "accepted": from_one(json!(accepted)) }),
+        ),
         Decision::Halted { cause, in_flight } => with(
             rollout("halted"),
             json!({ "cause": from_one(json!(cause)), "text": words::halt_words(cause), "in_flight": in_flight }),

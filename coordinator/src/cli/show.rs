@@ -57,10 +57,18 @@ pub fn show(context: &Context, args: &ShowArgs) -> Result<u8, Failure> {
         cause: Some(Box::new(cause)),
     })?;
     if context.now() >= plan.expires {
-        return Err(Failure::Refused { message: "the plan expired: no host will start it".into(), cause: None });
+        return Err(Failure::Refused {
+            message: "the plan expired: no host will start it".into(),
+            cause: None,
+        });
     }
     let who: Vec<&str> = verified.signers().iter().map(|signer| signer.person.as_str()).collect();
-    output.data(Line::new().add(Tone::Good, "good").pad_to(10).plain(format!("signed by {}, which suffices", who.join(", "))));
+    output.data(
+        Line::new()
+            .add(Tone::Good, "good")
+            .pad_to(10)
+            .plain(format!("signed by {}, which suffices", who.join(", "))),
+    );
     Ok(exit::DONE)
 }
 
@@ -77,18 +85,26 @@ fn signature_lines(sealed: &Sealed<Plan>, keyring: Option<&Keyring>) -> Vec<Line
             Some(Some(key)) => format!("   {}", key.person),
             Some(None) => "   not in the keyring".into(),
         };
-        let line = Line::new().add(Tone::Strong, word).pad_to(10).plain(format!("key {}{who}", signature.kid));
+        let line =
+            Line::new().add(Tone::Strong, word).pad_to(10).plain(format!("key {}{who}", signature.kid));
         lines.push(line);
     }
     if keyring.is_none() {
-        lines.push(Line::new().pad_to(10).add(Tone::Dim, "who holds these keys, and whether it suffices, says --keyring FILE"));
+        lines.push(
+            Line::new()
+                .pad_to(10)
+                .add(Tone::Dim, "who holds these keys, and whether it suffices, says --keyring FILE"),
+        );
     }
     lines
 }
 
 fn load_keyring(path: &Path) -> Result<Keyring, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|cause| Failure::File { doing: "read", path: path.into(), cause })?;
+    let text = std::fs::read_to_string(path).map_err(|cause| Failure::File {
+        doing: "read",
+        path: path.into(),
+        cause,
+    })?;
     let odd = |cause: Box<dyn std::error::Error + Send + Sync>| Failure::Other {
         message: format!("`{}` is not a keyring", path.display()),
         exit: exit::INVALID,

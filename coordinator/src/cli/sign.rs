@@ -101,7 +101,9 @@ pub fn sign(context: &Context, args: &SignArgs) -> Result<u8, Failure> {
 
 fn add_signature(context: &Context, args: &SignArgs, bytes: &[u8]) -> Result<u8, Failure> {
     if args.fleet.is_some() || args.only.is_some() {
-        return Err(Failure::usage("a sealed plan names its hosts for good: --fleet and --only are for drafts"));
+        return Err(Failure::usage(
+            "a sealed plan names its hosts for good: --fleet and --only are for drafts",
+        ));
     }
     let (sealed, plan) = open_claim(&args.file, bytes)?;
     if context.now() >= plan.expires {
@@ -146,12 +148,12 @@ fn finish(
         }),
     );
     let valid = super::text::day_and_time(plan.expires);
-    output.data(
-        Line::new()
-            .add(Tone::Good, "sealed")
-            .pad_to(10)
-            .plain(format!("{}   {}   valid until {valid}   {} of {need}", out.display(), sealed.id().short(), count(have, "signature"))),
-    );
+    output.data(Line::new().add(Tone::Good, "sealed").pad_to(10).plain(format!(
+        "{}   {}   valid until {valid}   {} of {need}",
+        out.display(),
+        sealed.id().short(),
+        count(have, "signature")
+    )));
     let next = if have < need { "somebody else runs:  sternway sign" } else { "sternway launch" };
     output.talk(format!("next      {next} {}", out.display()));
     Ok(exit::DONE)
@@ -174,8 +176,8 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 
 /// A sealed plan and what its bytes claim: to be shown, never to be acted upon.
 pub fn open_claim(path: &Path, bytes: &[u8]) -> Result<(Sealed<Plan>, Plan), SignVerbError> {
-    let sealed =
-        Sealed::<Plan>::parse(bytes).map_err(|cause| SignVerbError::NotSealed { path: path.into(), cause })?;
+    let sealed = Sealed::<Plan>::parse(bytes)
+        .map_err(|cause| SignVerbError::NotSealed { path: path.into(), cause })?;
     let plan = sealed.claim().map_err(|cause| SignVerbError::Claim { path: path.into(), cause })?;
     Ok((sealed, plan))
 }

@@ -98,9 +98,11 @@ fn told(line: &LogLine, view: &RolloutView) -> Option<Told> {
         HostLine::Decided(Decision::HostLate { host, .. }) => {
             of_host(Tone::Warn, host, "is late: not ready or not here, the others go on".into())
         }
-        HostLine::Decided(decision) => {
-            Some(Told { tone: decision_tone(decision), host: None, words: words::decision_words(decision, view) })
-        }
+        HostLine::Decided(decision) => Some(Told {
+            tone: decision_tone(decision),
+            host: None,
+            words: words::decision_words(decision, view),
+        }),
     }
 }
 
@@ -127,7 +129,9 @@ fn trouble(input: &Input, view: &RolloutView) -> Option<(Tone, String)> {
         Input::Settled { ending: Ending::Undone { because: Because::StepFailed { .. } } } => {
             Some((Tone::Warn, "undone: it is where it was before".into()))
         }
-        Input::Settled { ending: Ending::Undone { because } } => Some((Tone::Warn, format!("undone: {because}"))),
+        Input::Settled { ending: Ending::Undone { because } } => {
+            Some((Tone::Warn, format!("undone: {because}")))
+        }
         Input::Settled { ending: Ending::NeedsOperator { because, .. } } => {
             Some((Tone::Bad, format!("is stuck, a person has to look: {because}")))
         }

@@ -80,7 +80,8 @@ fn state_of(view: &RolloutView) -> (char, Tone, String) {
         State::Halted => ('✘', Tone::Bad, "halted".to_owned()),
         State::Undoing => ('↶', Tone::Warn, "undoing".to_owned()),
         State::Ended(end) => {
-            let tone = if view.status.exit_code() == sternway_core::exit::DONE { Tone::Good } else { Tone::Warn };
+            let tone =
+                if view.status.exit_code() == sternway_core::exit::DONE { Tone::Good } else { Tone::Warn };
             let sign = if tone == Tone::Good { '✔' } else { '▲' };
             (sign, tone, words::end_word(*end).replace('-', " "))
         }
@@ -99,10 +100,13 @@ fn questions(view: &RolloutView) -> Vec<Line> {
     }
     if let Some(hold) = status.hold.as_ref().filter(|_| !status.is_ended()) {
         let since = clock(view.now.since(hold.since.at));
-        asked.extend(hold.reasons.iter().map(|reason| format!("held {since}: {}", words::hold_words(reason))));
+        asked
+            .extend(hold.reasons.iter().map(|reason| format!("held {since}: {}", words::hold_words(reason))));
     }
     let more = asked.len().saturating_sub(QUESTIONS_MAX);
-    lines.extend(asked.iter().take(QUESTIONS_MAX).map(|words| Line::new().add(Tone::Warn, format!("  {words}"))));
+    lines.extend(
+        asked.iter().take(QUESTIONS_MAX).map(|words| Line::new().add(Tone::Warn, format!("  {words}"))),
+    );
     if more > 0 {
         lines.push(Line::new().add(Tone::Warn, format!("  + {more} more reasons")));
     }
@@ -193,7 +197,8 @@ fn branches(view: &RolloutView) -> Vec<Branch<'_>> {
             let is_open = matches!(wave.state, WaveState::Open | WaveState::Soaking(_));
             let undoing = matches!(view.status.state, State::Undoing);
             // Of a wave that is not open, only what is out of the ordinary.
-            groups.retain(|group| is_open || group.keep >= if undoing { Keep::AtWork } else { Keep::Doubtful });
+            groups
+                .retain(|group| is_open || group.keep >= if undoing { Keep::AtWork } else { Keep::Doubtful });
             Branch { index, wave, shown: groups.len(), groups }
         })
         .collect()
@@ -267,9 +272,9 @@ fn wave_line(view: &RolloutView, index: usize, wave: &WaveStatus) -> Line {
 
 fn is_without(view: &RolloutView, name: &HostName) -> bool {
     let hosts = &view.status.hosts;
-    hosts.binary_search_by(|host| host.host.cmp(name)).is_ok_and(|at| {
-        matches!(hosts[at].state, sternway_core::rollout::HostState::Without)
-    })
+    hosts
+        .binary_search_by(|host| host.host.cmp(name))
+        .is_ok_and(|at| matches!(hosts[at].state, sternway_core::rollout::HostState::Without))
 }
 
 fn verdict_tone(word: &str) -> Tone {
@@ -315,7 +320,9 @@ fn wave_progress(line: Line, view: &RolloutView, index: usize, wave: &WaveStatus
         }
         WaveState::Soaking(_) => soak_words(line, view, wave),
         WaveState::Passed => match (&wave.judged, wave.opened) {
-            (Some(judged), Some(opened)) => line.plain(format!("took {}", clock(judged.mark.at.since(opened)))),
+            (Some(judged), Some(opened)) => {
+                line.plain(format!("took {}", clock(judged.mark.at.since(opened))))
+            }
             _ => line,
         },
     }
@@ -337,7 +344,7 @@ fn soak_words(line: Line, view: &RolloutView, wave: &WaveStatus) -> Line {
 }
 
 fn bar(done: usize, of: usize) -> String {
-    let full = if of == 0 { 0 } else { (done * BAR_CELLS / of).min(BAR_CELLS) };
+    let full = (done * BAR_CELLS).checked_div(of).unwrap_or(0).min(BAR_CELLS);
     "▰".repeat(full) + &"▱".repeat(BAR_CELLS - full)
 }
 

@@ -21,6 +21,8 @@ use super::{ending, record, tree, words};
 /// How long a lost coordinator is looked for before the watch gives up.
 const RECONNECT_WITHIN: Duration = Duration::from_secs(120);
 const RECONNECT_EVERY: Duration = Duration::from_secs(1);
+/// Nothing new for so long after a halt: nobody has anything to add.
+const QUIET: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -105,7 +107,9 @@ pub async fn follow(
 fn ended_as(view: &RolloutView, follow: &Follow) -> u8 {
     match (view.status.exit_code(), &view.status.state) {
         (exit::HALTED, State::Ended(End::UndoneAll)) if follow.undoing => exit::DONE,
-        (exit::HALTED, State::Ended(End::UndoneWithExceptions)) if follow.undoing => exit::DONE_WITH_EXCEPTIONS,
+        (exit::HALTED, State::Ended(End::UndoneWithExceptions)) if follow.undoing => {
+            exit::DONE_WITH_EXCEPTIONS
+        }
         (code, _) => code,
     }
 }
@@ -162,7 +166,16 @@ impl<'a> Watcher<'a> {
             Show::Pipe(Story::default())
         };
         let from = follow.from;
-        Ok(Self { context, rollout, follow, show, view: None, heard: Instant::now(), from, burst: Vec::new() })
+        Ok(Self {
+            context,
+            rollout,
+            follow,
+            show,
+            view: None,
+            heard: Instant::now(),
+            from,
+            burst: Vec::new(),
+        })
     }
 
     async fn run(&mut self, mut client: Client, deadline: Option<Instant>) -> Result<Left, Failure> {
@@ -184,7 +197,11 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    async fn reconnect(&self, deadline: Option<Instant>, failure: AskError) -> Result<Option<Client>, Failure> {
+    async fn reconnect(
+        &self,
+        deadline: Option<Instant>,
+        failure: AskError,
+    ) -> Result<Option<Client>, Failure> {
         let give_up = Instant::now() + RECONNECT_WITHIN;
         while Instant::now() < give_up {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -213,12 +230,14 @@ impl<'a> Watcher<'a> {
         let mut redraw = tokio::time::interval(REDRAW_EVERY);
         let mut second = tokio::time::interval(Duration::from_secs(1));
         loop {
-            let wait = deadline.map_or(Duration::from_secs(3600), |deadline| deadline.saturating_duration_since(Instant::now()));
+            let wait = deadline.map_or(Duration::from_secs(3600), |deadline| {
+                deadline.saturating_duration_since(Instant::now())
+            });
             tokio::select! {
                 answer = next_of(&mut answers) => {
                     let Some(answer) = answer? else { return Ok(self.stream_ended()?) };
                     self.take(answer, from)?;
-                    if self.is_finished(from) {
+                    if self.is_finished(from, false) {
                         self.draw(true);
                         return Ok(Left::Finished);
                     }
@@ -230,7 +249,13 @@ impl<'a> Watcher<'a> {
                     }
                 }
                 _ = redraw.tick() => self.draw(false),
-                _ = second.tick() => self.mark_dirty(),
+                _ = second.tick() => {
+                    self.mark_dirty();
+                    if self.is_finished(from, self.heard.elapsed() >= QUIET) {
+                        self.draw(true);
+                        return Ok(Left::Finished);
+                    }
+                }
                 _ = tokio::signal::ctrl_c() => return Ok(Left::Interrupted),
                 () = tokio::time::sleep(wait) => {
                     if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -242,11 +267,16 @@ impl<'a> Watcher<'a> {
     }
 
     /// Whether all that is recorded was told, and there is nothing more to wait for.
-    fn is_finished(&self, from: u64) -> bool {
+    fn is_finished(&self, from: u64, is_quiet: bool) -> bool {
         let Some(view) = &self.view else { return false };
         let told = self.from.unwrap_or(from) >= view.sequence && self.burst.is_empty();
-        // After its end the coordinator ends the stream by itself, with the last line.
-        told && !view.status.is_ended() && is_over(view, &self.follow)
+        match view.status.state {
+            // The coordinator ends the stream by itself, with the last line.
+            State::Ended(_) => false,
+            // Hosts that were told to stop still answer.
+            State::Halted => told && is_quiet && is_over(view, &self.follow),
+            _ => told && is_over(view, &self.follow),
+        }
     }
 
     /// The coordinator ends a stream only when the rollout has ended.
@@ -309,7 +339,9 @@ impl<'a> Watcher<'a> {
     }
 
     fn draw(&mut self, at_last: bool) {
-        let (Show::Screen { screen, message, dirty }, Some(view)) = (&mut self.show, &self.view) else { return };
+        let (Show::Screen { screen, message, dirty }, Some(view)) = (&mut self.show, &self.view) else {
+            return;
+        };
         if !*dirty && !at_last {
             return;
         }
@@ -347,11 +379,13 @@ impl<'a> Watcher<'a> {
             Key::Halt => Request::Halt { rollout, reason: String::new() },
         };
         let words = match client.ask_one(&request).await {
-            Ok(Answer::Taken { decisions, notes, .. }) => match (&self.view, decisions.first(), notes.first()) {
-                (Some(view), Some(decision), _) => words::decision_words(decision, view),
-                (_, _, Some(note)) => words::note_words(note),
-                _ => "nothing changed".into(),
-            },
+            Ok(Answer::Taken { decisions, notes, .. }) => {
+                match (&self.view, decisions.first(), notes.first()) {
+                    (Some(view), Some(decision), _) => words::decision_words(decision, view),
+                    (_, _, Some(note)) => words::note_words(note),
+                    _ => "nothing changed".into(),
+                }
+            }
             Ok(_) => AskError::Unexpected.to_string(),
             Err(failure) => failure.to_string(),
         };

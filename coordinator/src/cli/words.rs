@@ -1,6 +1,7 @@
 //! One vocabulary for what hosts, waves and rollouts are at: the tree, the
 //! log, the end and the records all say it with these words.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use sternway_core::ids::HostName;
@@ -52,13 +53,12 @@ fn host_words(host: &HostStatus, view: &RolloutView) -> Group {
         hosts: vec![host.host.clone()],
         since: None,
     };
-    let said = |group: Group, step: Option<u32>, message: &str| Group {
-        step,
-        message: message.to_owned(),
-        ..group
-    };
+    let said =
+        |group: Group, step: Option<u32>, message: &str| Group { step, message: message.to_owned(), ..group };
     match &host.state {
-        HostState::NeedsOperator { reason } => said(group(Keep::Stuck, '✘', Tone::Bad, "stuck"), None, reason),
+        HostState::NeedsOperator { reason } => {
+            said(group(Keep::Stuck, '✘', Tone::Bad, "stuck"), None, reason)
+        }
         HostState::Undone { step, reason } => {
             said(group(Keep::Failed, '↶', Tone::Bad, "undone"), Some(*step), reason)
         }
@@ -83,7 +83,9 @@ fn host_words(host: &HostStatus, view: &RolloutView) -> Group {
             None => group(Keep::Rest, '✔', Tone::Good, "done"),
         },
         _ if host.late => group(Keep::Doubtful, '○', Tone::Warn, "late"),
-        HostState::PuttingBack => at_work(group(Keep::AtWork, '↶', Tone::Plain, "putting back"), host, view, None),
+        HostState::PuttingBack => {
+            at_work(group(Keep::AtWork, '↶', Tone::Plain, "putting back"), host, view, None)
+        }
         HostState::Running { step } => {
             at_work(group(Keep::AtWork, '●', Tone::Plain, "running"), host, view, Some(*step))
         }
@@ -107,16 +109,11 @@ fn at_work(group: Group, host: &HostStatus, view: &RolloutView, step: Option<u32
 
 /// The hosts folded by what they are at: what matters most first, then the furthest step.
 pub fn groups<'a>(hosts: impl IntoIterator<Item = &'a HostStatus>, view: &RolloutView) -> Vec<Group> {
-    let mut folded: BTreeMap<(std::cmp::Reverse<Keep>, &'static str, std::cmp::Reverse<Option<u32>>, String), Group> =
-        BTreeMap::new();
+    type Key = (Reverse<Keep>, &'static str, Reverse<Option<u32>>, String);
+    let mut folded: BTreeMap<Key, Group> = BTreeMap::new();
     for host in hosts {
         let one = host_words(host, view);
-        let key = (
-            std::cmp::Reverse(one.keep),
-            one.word,
-            std::cmp::Reverse(one.step),
-            one.message.clone(),
-        );
+        let key = (Reverse(one.keep), one.word, Reverse(one.step), one.message.clone());
         match folded.get_mut(&key) {
             Some(group) => {
                 group.since = match (group.since, one.since) {
@@ -234,10 +231,9 @@ pub fn hold_words(reason: &HoldReason) -> String {
         HoldReason::TooManySilentInAll { silent, max } => {
             format!("{} silent in all waves, {max} allowed", count(*silent as usize, "host"))
         }
-        HoldReason::NobodyFinished { wave, failed, silent, late } => format!(
-            "no host finished in wave {}: {failed} failed, {silent} silent, {late} late",
-            wave + 1
-        ),
+        HoldReason::NobodyFinished { wave, failed, silent, late } => {
+            format!("no host finished in wave {}: {failed} failed, {silent} silent, {late} late", wave + 1)
+        }
         HoldReason::SoakKeepsRestarting { wave, restarts, after, limit: _, hosts } => format!(
             "the soak of wave {} does not end: {} in {}, unwell or away: {}",
             wave + 1,
@@ -246,10 +242,9 @@ pub fn hold_words(reason: &HoldReason) -> String {
             people(hosts)
         ),
         HoldReason::HaltedOnHost { hosts } => format!("halted by hand on {}", people(hosts)),
-        HoldReason::SlotsTaken { holders, max } => format!(
-            "all {max} places are taken by hosts that are stuck or away: {}",
-            people(holders)
-        ),
+        HoldReason::SlotsTaken { holders, max } => {
+            format!("all {max} places are taken by hosts that are stuck or away: {}", people(holders))
+        }
     }
 }
 
@@ -368,8 +363,11 @@ fn tally_words(view: &RolloutView, wave: usize) -> String {
         (tally.dead, "dead"),
         (tally.late, "late"),
     ];
-    let told: Vec<String> =
-        counts.iter().filter(|(number, _)| *number > 0).map(|(number, word)| format!("{number} {word}")).collect();
+    let told: Vec<String> = counts
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, word)| format!("{number} {word}"))
+        .collect();
     if told.is_empty() { String::new() } else { format!(": {}", told.join(", ")) }
 }
 

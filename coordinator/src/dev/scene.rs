@@ -13,7 +13,6 @@ use super::cast::{Cast, agent_program, own_program};
 use super::hello::{self, HelloError, Version};
 use super::story::Story;
 
-pub(super) use rollout::Ended;
 
 /// The plan of the demonstration, as it stands in `examples/`.
 const PLAN: &str = include_str!("../../../examples/hello/plan.toml");
@@ -34,7 +33,7 @@ pub enum SceneError {
     NoAgent(PathBuf),
     #[error("hello could not be deployed")]
     Hello(#[from] HelloError),
-    #[error("{what}:\n{said}")]
+    #[error("{what}: {}", .said.trim().replace('\n', "; "))]
     Said { what: String, said: String },
 }
 

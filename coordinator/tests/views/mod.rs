@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use sternway_core::ids::{Digest, HostName, PlanId};
 use sternway_core::plan::Gate;
 use sternway_core::rollout::{
-    Evidence, HostState, HostStatus, Judged, Mark, Soak, SoakStatus, State, Status, Tally, Verdict, WaveState,
-    WaveStatus,
+    Evidence, HostState, HostStatus, Judged, Mark, Soak, SoakStatus, State, Status, Tally, Verdict,
+    WaveState, WaveStatus,
 };
 use sternway_core::time::{Millis, Timestamp};
 use sternway_core::wire::{AtWork, RolloutView};
@@ -100,7 +100,12 @@ pub(crate) fn passed(index: usize, wave: WaveStatus, opened: u64, judged: u64) -
 pub(crate) fn soaking(wave: WaveStatus, since: u64, length: Millis, restarts: u32) -> WaveStatus {
     WaveStatus {
         state: WaveState::Soaking(Soak { began: at(since), well_since: Some(at(since)) }),
-        soak: Some(SoakStatus { length, restarts, well_since: Some(at(since)), ends: Some(at(since) + length) }),
+        soak: Some(SoakStatus {
+            length,
+            restarts,
+            well_since: Some(at(since)),
+            ends: Some(at(since) + length),
+        }),
         ..wave
     }
 }
@@ -114,10 +119,7 @@ pub(crate) fn second_wave() -> RolloutView {
             tally: Tally { finished: 4, failed: 1, underway: 3, ..Tally::default() },
             ..wave(None, hosts(3..=10), WaveState::Open)
         },
-        WaveStatus {
-            approve: Some("sre".parse().unwrap()),
-            ..wave(None, hosts(11..=19), WaveState::Closed)
-        },
+        WaveStatus { approve: Some("sre".parse().unwrap()), ..wave(None, hosts(11..=19), WaveState::Closed) },
         wave(None, hosts(20..=38), WaveState::Closed),
     ];
     let mut all: Vec<HostStatus> = Vec::new();
@@ -158,7 +160,9 @@ pub(crate) fn view(
         )
     };
     let is_stuck = |host: &&HostStatus| matches!(host.state, HostState::NeedsOperator { .. });
-    let names = |wanted: &dyn Fn(&&HostStatus) -> bool| hosts.iter().filter(wanted).map(|host| host.host.clone()).collect();
+    let names = |wanted: &dyn Fn(&&HostStatus) -> bool| {
+        hosts.iter().filter(wanted).map(|host| host.host.clone()).collect()
+    };
     let plan = PlanId(Digest::of(b"a plan").0);
     let status = Status {
         rollout: "r-17".parse().unwrap(),

@@ -89,8 +89,12 @@ impl PersonKey {
             std::io::ErrorKind::AlreadyExists => KeyError::Exists(path.into()),
             _ => KeyError::Write { path: path.into(), cause },
         };
-        let mut out =
-            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+        let mut out = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(failed)?;
         out.write_all(text.as_bytes()).and_then(|()| out.sync_all()).map_err(failed)?;
         Ok(Self { person, groups, key: SigningKey::from_seed(&seed) })
     }
@@ -98,7 +102,11 @@ impl PersonKey {
     /// `ada (sre)`.
     pub fn who(&self) -> String {
         let groups: Vec<&str> = self.groups.iter().map(Group::as_str).collect();
-        if groups.is_empty() { self.person.to_string() } else { format!("{} ({})", self.person, groups.join(", ")) }
+        if groups.is_empty() {
+            self.person.to_string()
+        } else {
+            format!("{} ({})", self.person, groups.join(", "))
+        }
     }
 }
 

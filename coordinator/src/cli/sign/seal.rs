@@ -3,8 +3,8 @@
 
 use sternway_core::exit;
 use sternway_core::ids::{FleetId, Nonce};
-use sternway_core::plan::select::Selection;
 use sternway_core::plan::seal::SealFacts;
+use sternway_core::plan::select::Selection;
 use sternway_core::plan::{InventoryHost, Plan};
 use sternway_core::trust::Sealed;
 
@@ -15,7 +15,11 @@ use crate::cli::{Context, block_on, catalogue};
 use crate::draft;
 
 /// The draft's problems are shown, all of them; then it is sealed, unsigned.
-pub(super) fn seal(context: &Context, args: &SignArgs, key: &PersonKey) -> Result<(Sealed<Plan>, Plan), Failure> {
+pub(super) fn seal(
+    context: &Context,
+    args: &SignArgs,
+    key: &PersonKey,
+) -> Result<(Sealed<Plan>, Plan), Failure> {
     let (fleet, mut inventory) = fleet(context, args)?;
     if let Some(only) = &args.only {
         let selection =
@@ -27,10 +31,17 @@ pub(super) fn seal(context: &Context, args: &SignArgs, key: &PersonKey) -> Resul
     let output = &context.output;
     let file = args.file.display().to_string();
     if !loaded.problems.is_empty() {
-        output.raw_complaint(&draft::render(&loaded.problems, &file, &loaded.draft.text, output.talk_look().color));
+        output.raw_complaint(&draft::render(
+            &loaded.problems,
+            &file,
+            &loaded.draft.text,
+            output.talk_look().color,
+        ));
     }
     if loaded.has_errors() {
-        return Err(Failure::Problems { what: format!("{file} cannot be sealed: {}", draft::tally(&loaded.problems)) });
+        return Err(Failure::Problems {
+            what: format!("{file} cannot be sealed: {}", draft::tally(&loaded.problems)),
+        });
     }
     let text = loaded.draft.text.clone();
     let facts = SealFacts { fleet, nonce: nonce()?, author: key.person.clone(), now: context.now() };
@@ -40,9 +51,7 @@ pub(super) fn seal(context: &Context, args: &SignArgs, key: &PersonKey) -> Resul
     })?;
     let sealed = Sealed::new(&plan).map_err(SignVerbError::from)?;
     // What is shown comes from the bytes that will be signed, not from the value they were made of.
-    let claim = sealed
-        .claim()
-        .map_err(|cause| SignVerbError::Claim { path: args.file.clone(), cause })?;
+    let claim = sealed.claim().map_err(|cause| SignVerbError::Claim { path: args.file.clone(), cause })?;
     Ok((sealed, claim))
 }
 
@@ -65,22 +74,22 @@ fn fleet(context: &Context, args: &SignArgs) -> Result<(FleetId, Vec<InventoryHo
     let odd = |message: String| Failure::Other {
         message,
         exit: exit::INVALID,
-        hint: Some("it needs `fleet = \"<32 hex digits>\"` and [[host]] tables with `name` and `labels`".into()),
+        hint: Some(
+            "it needs `fleet = \"<32 hex digits>\"` and [[host]] tables with `name` and `labels`".into(),
+        ),
         cause: None,
     };
-    let text = std::fs::read_to_string(path)
-        .map_err(|cause| Failure::File { doing: "read", path: path.clone(), cause })?;
-    let mut table: toml::Table =
-        toml::from_str(&text).map_err(|cause| odd(format!("`{}` is not TOML: {}", path.display(), cause.message())))?;
-    // The name is for people.
-    table.remove("name");
-    let fleet = table.remove("fleet").and_then(|fleet| fleet.as_str()?.parse().ok());
-    let fleet = fleet.ok_or_else(|| odd(format!("`{}` does not say which fleet it is", path.display())))?;
-    let hosts = draft::read_inventory(&table.to_string()).map_err(|cause| Failure::Other {
+    let text = std::fs::read_to_string(path).map_err(|cause| Failure::File {
+        doing: "read",
+        path: path.clone(),
+        cause,
+    })?;
+    let inventory = draft::read_inventory(&text).map_err(|cause| Failure::Other {
         message: format!("`{}` is not a fleet", path.display()),
         exit: exit::INVALID,
         hint: None,
         cause: Some(Box::new(cause)),
     })?;
-    Ok((fleet, hosts))
+    let fleet = inventory.fleet.ok_or_else(|| odd(format!("`{}` does not say which fleet it is", path.display())))?;
+    Ok((fleet, inventory.hosts))
 }

@@ -74,7 +74,11 @@ fn approval(plan: &Plan) -> String {
         let groups: Vec<&str> = plan.approval.from.iter().map(|group| group.as_str()).collect();
         words.push_str(&format!(", one each of {}", groups.join(", ")));
     }
-    words.push_str(if plan.approval.author { "; the author's own counts" } else { "; the author's own does not count" });
+    words.push_str(if plan.approval.author {
+        "; the author's own counts"
+    } else {
+        "; the author's own does not count"
+    });
     words
 }
 
@@ -137,10 +141,14 @@ fn step_lines(at: usize, step: &Step) -> Vec<Line> {
     lines.push(match &step.undo {
         Undo::ByPlugin => row("  undo", "by the plugin"),
         Undo::Settings(text) => row("  undo", settings(text).join("   ")),
-        Undo::Nothing => Line::new().add(Tone::Bad, "  undo").pad_to(WORD_COLUMNS).add(Tone::Bad, "none: no way back"),
+        Undo::Nothing => {
+            Line::new().add(Tone::Bad, "  undo").pad_to(WORD_COLUMNS).add(Tone::Bad, "none: no way back")
+        }
     });
     lines.extend(step.wait.map(|wait| row("  wait", format!("{wait} afterwards"))));
-    lines.extend(step.grants.iter().map(|grant| row("  may", format!("{}: {}", grant.power, grant.scopes.join(" ")))));
+    lines.extend(
+        step.grants.iter().map(|grant| row("  may", format!("{}: {}", grant.power, grant.scopes.join(" ")))),
+    );
     lines
 }
 

@@ -14,6 +14,9 @@ use super::{Scene, SceneError, own_program};
 /// A wave that waits for a person approves itself after this long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
+/// Longest that all agents together take to connect, or to answer.
+const AGENTS_WITHIN: Duration = Duration::from_secs(20);
+
 /// How the good rollout ended.
 #[derive(Debug)]
 pub(in super::super) struct Ended {
@@ -63,17 +66,36 @@ impl Scene<'_> {
 
     /// Launches a forged plan and counts the hosts that refuse it.
     pub(super) fn refusals(&self, person: &str, sealed: &Path, hosts: usize) -> Result<usize, SceneError> {
+        self.wait_for_agents(person)?;
         let launched = self.launch(person, sealed, hosts)?;
-        let until = Instant::now() + Duration::from_secs(20);
-        let mut refused = std::collections::BTreeSet::new();
-        while refused.len() < hosts {
-            let left = until.saturating_duration_since(Instant::now());
-            let Ok(event) = launched.lines.recv_timeout(left) else { break };
-            if text(&event, "event") == "refused" {
-                refused.insert(text(&event, "host").to_owned());
+        let until = Instant::now() + AGENTS_WITHIN;
+        loop {
+            let log = self.sternway(person, &["log", "r-1", "--json"])?;
+            let refused = String::from_utf8_lossy(&log.stdout).matches("\"event\":\"refused\"").count();
+            if refused >= hosts || Instant::now() > until {
+                drop(launched);
+                return Ok(refused);
             }
+            std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(refused.len())
+    }
+
+    /// The agents look for their coordinator by themselves; this waits for the last.
+    pub(in super::super) fn wait_for_agents(&self, person: &str) -> Result<(), SceneError> {
+        let until = Instant::now() + AGENTS_WITHIN;
+        let hosts = self.cast.hosts().len();
+        loop {
+            let fleet = self.sternway(person, &["fleet", "--json"])?;
+            let here = String::from_utf8_lossy(&fleet.stdout).matches("\"connected\":true").count();
+            if here >= hosts {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                let what = format!("{here} of {hosts} agents connected");
+                return Err(SceneError::Said { what, said: String::from_utf8_lossy(&fleet.stderr).into_owned() });
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Launches the good plan and tells what happens until it has ended.
