@@ -202,6 +202,11 @@ impl Services {
                 None => break false,
                 // An earlier stop is still under way; its keeper ends with it.
                 Some(record) if matches!(record.state, State::Stopping | State::Stopped) => {}
+                // It pauses before it tries what failed once more; whoever asks
+                // now has changed something, and wants to see that tried.
+                Some(record) if record.state == State::Failed => {
+                    self.stop(name, deadline.saturating_duration_since(Instant::now()), give_up)?;
+                }
                 Some(_) => break true,
             }
             pause(name, "end its earlier run", deadline, give_up)?;

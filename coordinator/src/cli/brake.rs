@@ -17,6 +17,8 @@ use super::text::{Line, Tone, count};
 use super::words;
 
 const WORD_COLUMNS: usize = 10;
+/// The record wants a reason; who pulls a brake in a hurry need not think of one.
+pub const NO_REASON: &str = "no reason given";
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -28,7 +30,7 @@ pub struct BrakeArgs {
     /// The rollout, or any beginning of its id that means one only
     rollout: String,
     /// Why; kept in the record
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = NO_REASON)]
     reason: String,
 }
 
@@ -44,7 +46,7 @@ pub struct ResumeArgs {
     #[arg(long, value_name = "HOSTS")]
     confirm_in_flight: Option<String>,
     /// Why; kept in the record
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = NO_REASON)]
     reason: String,
 }
 
@@ -61,7 +63,7 @@ pub struct DeadArgs {
     #[arg(long, value_name = "HOST")]
     confirm: Option<String>,
     /// Why; kept in the record
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = NO_REASON)]
     reason: String,
 }
 

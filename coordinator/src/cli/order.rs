@@ -11,6 +11,7 @@ use sternway_core::trust::{Order, Sealed, Verb};
 use sternway_core::wire::{Answer, Request, RolloutView};
 
 use super::Context;
+use super::brake::NO_REASON;
 use super::client::Client;
 use super::failure::Failure;
 use super::lookup::taken_words;
@@ -38,7 +39,7 @@ pub struct ApproveArgs {
     #[arg(long, value_name = "N")]
     confirm: Option<String>,
     /// Why; kept in the record
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = NO_REASON)]
     reason: String,
 }
 
@@ -53,7 +54,7 @@ pub struct UndoArgs {
     #[arg(long, value_name = "N")]
     confirm: Option<String>,
     /// Why; kept in the record and told to every host
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = NO_REASON)]
     reason: String,
     /// Do not watch
     #[arg(long)]

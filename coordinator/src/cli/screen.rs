@@ -16,6 +16,7 @@ use super::text::{Line, Look, Tone};
 
 /// Shortest time between two drawings.
 pub const REDRAW_EVERY: Duration = Duration::from_millis(100);
+const COLUMNS_DEFAULT: usize = 80;
 const KEY_POLL: Duration = Duration::from_millis(100);
 /// Keys that may wait; more are dropped.
 const KEYS_WAITING_MAX: usize = 16;
@@ -50,6 +51,8 @@ impl Screen {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let reader = std::thread::spawn(move || read_keys(&send, &stopped));
+        // A line that wraps cannot be gone back over, so some width has to be believed.
+        let look = Look { width: look.width.or(Some(COLUMNS_DEFAULT)), ..look };
         Ok(Self { look, rows, drawn: 0, keys, stop, reader: Some(reader) })
     }
 

@@ -23,6 +23,7 @@ const RECONNECT_WITHIN: Duration = Duration::from_secs(120);
 const RECONNECT_EVERY: Duration = Duration::from_secs(1);
 /// Nothing new for so long after a halt: nobody has anything to add.
 const QUIET: Duration = Duration::from_secs(1);
+const BY_KEY: &str = "by a key, while watching";
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -375,8 +376,8 @@ impl<'a> Watcher<'a> {
                 self.say(&format!("in another terminal: sternway approve {rollout}"));
                 return None;
             }
-            Key::Hold => Request::Hold { rollout, reason: String::new() },
-            Key::Halt => Request::Halt { rollout, reason: String::new() },
+            Key::Hold => Request::Hold { rollout, reason: BY_KEY.into() },
+            Key::Halt => Request::Halt { rollout, reason: BY_KEY.into() },
         };
         let words = match client.ask_one(&request).await {
             Ok(Answer::Taken { decisions, notes, .. }) => {

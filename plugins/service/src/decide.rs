@@ -222,8 +222,10 @@ fn is_running(status: &Status) -> bool {
     matches!(status.state, State::Running | State::Starting)
 }
 
+/// A service that failed is not stopped: its manager will start it again, in
+/// the middle of whatever comes next.
 fn is_stopped(status: &Status) -> bool {
-    matches!(status.state, State::Stopped | State::Failed)
+    status.state == State::Stopped
 }
 
 /// Runs as another process than before this step: an earlier try got this far.

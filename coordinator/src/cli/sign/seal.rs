@@ -90,6 +90,7 @@ fn fleet(context: &Context, args: &SignArgs) -> Result<(FleetId, Vec<InventoryHo
         hint: None,
         cause: Some(Box::new(cause)),
     })?;
-    let fleet = inventory.fleet.ok_or_else(|| odd(format!("`{}` does not say which fleet it is", path.display())))?;
+    let fleet =
+        inventory.fleet.ok_or_else(|| odd(format!("`{}` does not say which fleet it is", path.display())))?;
     Ok((fleet, inventory.hosts))
 }
