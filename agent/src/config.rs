@@ -102,11 +102,19 @@ fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Millis,
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("could not read `{}`", path.display())]
-    Read { path: PathBuf, #[source] cause: std::io::Error },
+    Read {
+        path: PathBuf,
+        #[source]
+        cause: std::io::Error,
+    },
     #[error("`{}` is not as expected: {cause}", path.display())]
     Parse { path: PathBuf, cause: String },
     #[error("the keyring `{}` cannot be trusted", path.display())]
-    Keyring { path: PathBuf, #[source] cause: KeyringError },
+    Keyring {
+        path: PathBuf,
+        #[source]
+        cause: KeyringError,
+    },
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

@@ -31,10 +31,24 @@ pub use plans::PlanStore;
 pub enum Message {
     Link(FromLink),
     /// Staging ended: the point it found, or why this host cannot take part.
-    Staged { plan: PlanId, fit: Result<Option<String>, String> },
-    Ended { plan: PlanId, step: u32, phase: Phase, answer: Answer },
-    Waited { plan: PlanId, step: u32 },
-    Health { plan: PlanId, result: Result<(), String> },
+    Staged {
+        plan: PlanId,
+        fit: Result<Option<String>, String>,
+    },
+    Ended {
+        plan: PlanId,
+        step: u32,
+        phase: Phase,
+        answer: Answer,
+    },
+    Waited {
+        plan: PlanId,
+        step: u32,
+    },
+    Health {
+        plan: PlanId,
+        result: Result<(), String>,
+    },
     Stop,
 }
 
@@ -202,18 +216,19 @@ impl Driver {
             Message::Link(FromLink::Down) => self.cut_off(),
             Message::Link(FromLink::Plan { rollout, plan, sealed }) => self.offered(rollout, plan, &sealed),
             Message::Link(FromLink::Said(said)) => self.said(said),
-            Message::Staged { plan, fit } if in_hand == Some(plan) => {
-                self.note(match fit {
-                    Ok(point) => Input::Staged { point },
-                    Err(reason) => Input::Unfit { reason },
-                })
-            }
+            Message::Staged { plan, fit } if in_hand == Some(plan) => self.note(match fit {
+                Ok(point) => Input::Staged { point },
+                Err(reason) => Input::Unfit { reason },
+            }),
             Message::Ended { plan, step, phase, answer } if in_hand == Some(plan) => {
                 self.note(Input::Ended { step, phase, answer })
             }
             Message::Waited { plan, step } if in_hand == Some(plan) => self.note(Input::Waited { step }),
             Message::Health { plan, result } if in_hand == Some(plan) => self.judge_health(result),
-            Message::Staged { .. } | Message::Ended { .. } | Message::Waited { .. } | Message::Health { .. } => Ok(()),
+            Message::Staged { .. }
+            | Message::Ended { .. }
+            | Message::Waited { .. }
+            | Message::Health { .. } => Ok(()),
             Message::Stop => Ok(()),
         }
     }
@@ -241,7 +256,9 @@ impl Driver {
     }
 
     fn cut_off(&mut self) -> Result<(), DriverError> {
-        if std::mem::take(&mut self.linked) && self.active.as_ref().is_some_and(|active| active.run.is_disturbed()) {
+        if std::mem::take(&mut self.linked)
+            && self.active.as_ref().is_some_and(|active| active.run.is_disturbed())
+        {
             return self.note(Input::CutOff);
         }
         Ok(())
@@ -292,20 +309,31 @@ impl Driver {
 
     fn said(&mut self, said: ToAgent) -> Result<(), DriverError> {
         let Some(active) = &self.active else { return Ok(()) };
-        let (in_hand, asked_at) = (active.plan.id(), self.asked_at);
+        let (in_hand, asked_at, expires) = (active.plan.id(), self.asked_at, active.plan.plan().expires);
         match said {
             ToAgent::Permit { plan, nonce, epoch, valid_for } if plan == in_hand => {
                 if !self.is_current(epoch)? {
                     return Ok(());
                 }
+                let is_expired = clock::now() >= expires;
                 match asked_at.elapsed() <= Duration::from_millis(valid_for.0) {
+                    _ if is_expired => {
+                        self.note(Input::Unfit { reason: "the plan expired before this host's turn".into() })
+                    }
                     true => self.note(Input::Permitted { nonce, epoch }),
                     // Too old to be a welcome surprise; asking again fences it.
                     false => self.note(Input::HaltTold),
                 }
             }
-            ToAgent::Halt { plan, epoch } if plan == in_hand && self.is_current(epoch)? => self.note(Input::HaltTold),
+            ToAgent::Halt { plan, epoch } if plan == in_hand && self.is_current(epoch)? => {
+                self.note(Input::HaltTold)
+            }
             ToAgent::Order { plan, sealed } if plan == in_hand => self.ordered(&sealed),
+            // Its run gave way to another plan's: saying nothing would keep its slot for ever.
+            ToAgent::Order { plan, .. } => {
+                self.refuse(plan, &Refusal::OtherPlan);
+                Ok(())
+            }
             ToAgent::Release { plan, epoch } if plan == in_hand && self.is_current(epoch)? => {
                 self.note(Input::Released)
             }
@@ -318,7 +346,9 @@ impl Driver {
         let (plan, now) = (active.plan.id(), clock::now());
         let judged = Sealed::<Order>::parse(sealed)
             .map_err(|error| seal_refusal(&error))
-            .and_then(|sealed| sealed.open_order(&self.parts.keyring, now).map_err(|error| seal_refusal(&error)))
+            .and_then(|sealed| {
+                sealed.open_order(&self.parts.keyring, now).map_err(|error| seal_refusal(&error))
+            })
             .and_then(|order| order.admit_undo(plan, now).map(|()| order));
         match judged {
             Ok(order) => {

@@ -15,7 +15,11 @@ use crate::points::{Points, PointsError};
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     #[error("could not open the host's root `{}`", path.display())]
-    Root { path: std::path::PathBuf, #[source] cause: std::io::Error },
+    Root {
+        path: std::path::PathBuf,
+        #[source]
+        cause: std::io::Error,
+    },
     #[error("the services in the configuration are not as they should be")]
     Services(#[from] DefinitionError),
     #[error("could not tell which program this is")]
@@ -71,8 +75,12 @@ impl Host {
         let folder = self.config.points_path();
         durable::create_directories(&self.config.state, 0o700).map_err(PointsError::Password)?;
         let password = self.config.state.join("points.password");
-        let opened =
-            Arc::new(Points::open_or_create(self.root.clone(), self.config.host.as_str(), &folder, &password)?);
+        let opened = Arc::new(Points::open_or_create(
+            self.root.clone(),
+            self.config.host.as_str(),
+            &folder,
+            &password,
+        )?);
         *points = Some(Arc::clone(&opened));
         Ok(opened)
     }

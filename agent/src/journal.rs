@@ -16,8 +16,8 @@ use sternway_core::run::{Entry, Input, Record};
 use sternway_core::time::Timestamp;
 use sternway_core::wire::Event;
 
-use file::JournalFile;
 pub use file::JournalError;
+use file::JournalFile;
 
 /// Records kept in memory for the coordinator before it acknowledges them;
 /// beyond, they are read from the file again.
@@ -57,7 +57,12 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Corrupt`] when records follow a damaged one: the file is
     /// left as it is, and a person has to look.
-    pub fn open(path: &Path, host: &HostName, fresh: JournalId, now: Timestamp) -> Result<Self, JournalError> {
+    pub fn open(
+        path: &Path,
+        host: &HostName,
+        fresh: JournalId,
+        now: Timestamp,
+    ) -> Result<Self, JournalError> {
         let (file, records) = JournalFile::open(path)?;
         let mut journal = Self {
             file,
@@ -124,7 +129,12 @@ impl Journal {
     }
 
     /// Writes an input of a run and returns it as the entry to handle.
-    pub fn append_input(&mut self, now: Timestamp, plan: PlanId, input: Input) -> Result<Entry, JournalError> {
+    pub fn append_input(
+        &mut self,
+        now: Timestamp,
+        plan: PlanId,
+        input: Input,
+    ) -> Result<Entry, JournalError> {
         let sequence = self.append(now, Record::Run { plan, input: input.clone() })?;
         Ok(Entry { sequence, at: self.time_floor, input })
     }

@@ -115,7 +115,8 @@ pub fn start(
     let shared = Shared { host: config.host.clone(), fleet, journal, to_driver };
     let inbox = Inbox { said: said_inbox, fetches: fetch_inbox, written: written_inbox };
     let address = config.coordinator;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LinkError::Runtime)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LinkError::Runtime)?;
     std::thread::Builder::new()
         .name("link".into())
         .spawn(move || runtime.block_on(keep_connected(address, client, shared, inbox)))

@@ -16,7 +16,9 @@ pub(crate) fn line(text: &str) {
 
 /// What a file or a plugin said cannot move the cursor or turn text around.
 fn harmless(text: &str) -> String {
-    text.chars().map(|c| if sternway_core::ids::is_disguise(c) && c != '\n' { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| if sternway_core::ids::is_disguise(c) && c != '\n' { '\u{fffd}' } else { c })
+        .collect()
 }
 
 #[expect(clippy::print_stderr, reason = "this module is where errors leave")]

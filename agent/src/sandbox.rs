@@ -163,8 +163,7 @@ impl Sandbox {
         }
         .map_err(|error| LoadError::NotAComponent { reason: one_sentence(&error) })?;
         check_imports(&self.engine, &component)?;
-        let does_not_fit =
-            |error: wasmtime::Error| LoadError::DoesNotFit { reason: one_sentence(&error) };
+        let does_not_fit = |error: wasmtime::Error| LoadError::DoesNotFit { reason: one_sentence(&error) };
         let linked = self.linker.instantiate_pre(&component).map_err(does_not_fit)?;
         let ready = StepPre::new(linked).map_err(does_not_fit)?;
         Ok(Plugin { engine: self.engine.clone(), ready, name: sha256.short() })
@@ -212,8 +211,7 @@ pub enum DescribeFileError {
 /// It cannot be read, loaded or asked.
 pub fn describe_file(path: &Path) -> Result<Manifest, DescribeFileError> {
     let at = || path.to_path_buf();
-    let bytes =
-        std::fs::read(path).map_err(|cause| DescribeFileError::Read { path: at(), cause })?;
+    let bytes = std::fs::read(path).map_err(|cause| DescribeFileError::Read { path: at(), cause })?;
     Sandbox::without_cache()?
         .load(&Digest::of(&bytes), &bytes)
         .map_err(|cause| DescribeFileError::Load { path: at(), cause })?

@@ -49,9 +49,17 @@ enum CallPrepareError {
     #[error("plugin `{0}` is not here")]
     NoPlugin(String),
     #[error("plugin `{name}` cannot be loaded")]
-    Load { name: String, #[source] cause: LoadError },
+    Load {
+        name: String,
+        #[source]
+        cause: LoadError,
+    },
     #[error("could not read plugin `{name}`")]
-    Read { name: String, #[source] cause: std::io::Error },
+    Read {
+        name: String,
+        #[source]
+        cause: std::io::Error,
+    },
     #[error("the settings cannot be filled in on this host")]
     Places(#[from] PlaceError),
     #[error("the rollback points of this host cannot be opened")]
@@ -170,7 +178,8 @@ impl Steps {
             return Ok(plugin.clone());
         }
         let path = self.host.config().plugins_path().join(format!("{}.wasm", pin.sha256));
-        let bytes = std::fs::read(path).map_err(|cause| CallPrepareError::Read { name: name.clone(), cause })?;
+        let bytes =
+            std::fs::read(path).map_err(|cause| CallPrepareError::Read { name: name.clone(), cause })?;
         let plugin = self
             .sandbox
             .load(&pin.sha256, &bytes)
@@ -317,9 +326,9 @@ fn answer_of(answer: PluginAnswer) -> Answer {
         PluginAnswer::Apply(Ok(outcome)) => Answer::Applied(outcome),
         PluginAnswer::Verify(Ok(checks)) => Answer::Verified(checks),
         PluginAnswer::Undo(Ok(outcome)) => Answer::Undone(outcome),
-        PluginAnswer::Look(Err(error)) | PluginAnswer::Prepare(Err(error)) | PluginAnswer::Verify(Err(error)) => {
-            failed(error, true)
-        }
+        PluginAnswer::Look(Err(error))
+        | PluginAnswer::Prepare(Err(error))
+        | PluginAnswer::Verify(Err(error)) => failed(error, true),
         PluginAnswer::Apply(Err(failure)) | PluginAnswer::Undo(Err(failure)) => {
             failed(failure.error, failure.undo_advised)
         }

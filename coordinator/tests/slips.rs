@@ -28,8 +28,9 @@ fn catalogue() -> Catalogue {
 
 fn picture(folder: &Path, catalogue: &Catalogue) -> (String, draft::Loaded) {
     let bytes = fs::read(folder.join("plan.toml")).unwrap();
-    let inventory =
-        fs::read_to_string(folder.join("fleet.toml")).ok().map(|text| draft::read_inventory(&text).unwrap().hosts);
+    let inventory = fs::read_to_string(folder.join("fleet.toml"))
+        .ok()
+        .map(|text| draft::read_inventory(&text).unwrap().hosts);
     let loaded = draft::load(&bytes, catalogue, inventory.as_deref());
     (draft::render(&loaded.problems, "plan.toml", &loaded.draft.text, false), loaded)
 }

@@ -14,5 +14,6 @@ pub use admission::{Admitted, HostFacts, Refusal};
 pub use keyring::{Keyring, KeyringError, KeyringFile, KeyringKey, PublicKey, SigningKey};
 pub use order::{ORDER_VALID_MAX, Order, Verb};
 pub use seal::{
-    ENVELOPE_BYTES_MAX, OpenError, ParseError, Payload, SIGNATURES_MAX, Sealed, SignError, Signature, Signer, Verified,
+    ENVELOPE_BYTES_MAX, OpenError, ParseError, Payload, SIGNATURES_MAX, Sealed, SignError, Signature, Signer,
+    Verified,
 };

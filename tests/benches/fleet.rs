@@ -56,7 +56,10 @@ fn memory_mib(pid: u32) -> f64 {
 
 fn main() {
     let fleet = Fleet::of(HOSTS);
-    println!("agent at rest, MiB (proportional, {HOSTS} on the machine)\t{:.1}", memory_mib(fleet.processes()[0]));
+    println!(
+        "agent at rest, MiB (proportional, {HOSTS} on the machine)\t{:.1}",
+        memory_mib(fleet.processes()[0])
+    );
     let mut walls = Vec::new();
     let mut processors = Vec::new();
     for round in 0..=ROUNDS {
@@ -77,6 +80,9 @@ fn main() {
     walls.sort_by(f64::total_cmp);
     processors.sort_by(f64::total_cmp);
     println!("20 hosts x 5 steps x 4 waves, wall, s (median of {ROUNDS})\t{:.2}", walls[ROUNDS / 2]);
-    println!("20 hosts x 5 steps x 4 waves, processor, s (median of {ROUNDS})\t{:.2}", processors[ROUNDS / 2]);
+    println!(
+        "20 hosts x 5 steps x 4 waves, processor, s (median of {ROUNDS})\t{:.2}",
+        processors[ROUNDS / 2]
+    );
     println!("agent after that, MiB (proportional)\t{:.1}", memory_mib(fleet.processes()[0]));
 }

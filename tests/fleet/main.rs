@@ -102,10 +102,20 @@ fn a_coordinator_killed_in_mid_rollout_goes_on_where_it_was() {
     std::thread::sleep(Duration::from_millis(300));
     fleet.start_coordinator();
     let watched = fleet.sternway("ada", &["watch", "r-1", "--timeout", "50s"]);
-    assert_eq!(watched.status.code(), Some(0), "{}{}\n{}", text(&watched.stdout), text(&watched.stderr), fleet.logs());
+    assert_eq!(
+        watched.status.code(),
+        Some(0),
+        "{}{}\n{}",
+        text(&watched.stdout),
+        text(&watched.stderr),
+        fleet.logs()
+    );
     all_are(&fleet, BACK);
     let log = fleet.sternway("ada", &["log", "r-1", "--json"]);
-    let began = text(&log.stdout).lines().filter(|line| line.contains("\"phase\":\"apply\"") && line.contains("\"state\":\"began\"")).count();
+    let began = text(&log.stdout)
+        .lines()
+        .filter(|line| line.contains("\"phase\":\"apply\"") && line.contains("\"state\":\"began\""))
+        .count();
     assert_eq!(began, 6, "each of two steps on three hosts began exactly once\n{}", text(&log.stdout));
 }
 
@@ -136,12 +146,13 @@ fn refusals_have_their_own_exit_codes() {
     let forged = fleet.path("forged.sealed").display().to_string();
     std::fs::write(&forged, &bytes).unwrap();
     assert_eq!(fleet.launch(&forged).0, 65, "a changed byte");
-    let expired = fleet.seal(&config_plan(1, &[1], "1ms").replace("to = \"1.1\"", "to = \"1.1\"\nvalid = \"1s\""));
+    let expired =
+        fleet.seal(&config_plan(1, &[1], "1ms").replace("to = \"1.1\"", "to = \"1.1\"\nvalid = \"1s\""));
     std::thread::sleep(Duration::from_millis(1100));
     assert_eq!(fleet.launch(&expired).0, 65, "expired");
+    let sealed = fleet.seal(&config_plan(1, &[1], "2s"));
     let unasked = fleet.sternway("ada", &["launch", &sealed]);
     assert_eq!(unasked.status.code(), Some(2), "nobody to ask");
-    let sealed = fleet.seal(&config_plan(1, &[1], "2s"));
     let first = fleet.sternway("ada", &["launch", &sealed, "--confirm", "1", "--detach"]);
     assert!(first.status.success(), "{}", text(&first.stderr));
     let second = fleet.seal(&config_plan(1, &[1], "1ms"));

@@ -46,7 +46,8 @@ impl Fleet {
     /// Keys, certificates and configurations; nothing runs.
     pub fn founded(hosts: usize) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let port = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+        let port =
+            UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
         let names = (1..=hosts).map(|number| format!("db-{number:02}")).collect();
         let agents = (0..hosts).map(|_| None).collect();
         let fleet = Self { folder, hosts: names, port, agents, coordinator: None };
@@ -90,12 +91,18 @@ impl Fleet {
         };
         let id = "5e".repeat(16);
         must("nobody", &["keys", "authorities", &pki, "--fleet", &id]);
-        must("nobody", &["keys", "issue", &pki, "--server", "--out", &self.path("server").display().to_string()]);
+        must(
+            "nobody",
+            &["keys", "issue", &pki, "--server", "--out", &self.path("server").display().to_string()],
+        );
         let address = format!("127.0.0.1:{}", self.port);
         let mut keyring = format!("fleet = \"{id}\"\nsignatures = 2\n\n");
         for (person, group) in [("ada", "sre"), ("grace", "owners")] {
             let out = self.path("people").join(person).display().to_string();
-            must(person, &["keys", "issue", &pki, "--operator", person, "--out", &out, "--coordinator", &address]);
+            must(
+                person,
+                &["keys", "issue", &pki, "--operator", person, "--out", &out, "--coordinator", &address],
+            );
             keyring += &must(person, &["keys", "new", "--person", person, "--groups", group, "--quiet"]);
         }
         self.write(&self.path("keyring.toml"), &keyring);
@@ -219,7 +226,8 @@ impl Fleet {
         let _ = std::fs::remove_file(&sealed);
         let count = self.hosts.len().to_string();
         let fleet = self.path("fleet.toml").display().to_string();
-        let first = self.sternway("ada", &["sign", &path, "--fleet", &fleet, "--out", &sealed, "--confirm", &count]);
+        let first =
+            self.sternway("ada", &["sign", &path, "--fleet", &fleet, "--out", &sealed, "--confirm", &count]);
         assert!(first.status.success(), "{}{}", text(&first.stdout), text(&first.stderr));
         let second = self.sternway("grace", &["sign", &sealed, "--confirm", &count]);
         assert!(second.status.success(), "{}", text(&second.stderr));

@@ -1,6 +1,5 @@
 //! Plans and keys for tests: good ones, to be spoiled.
 
-
 use sternway_core::ids::{Digest, FleetId, Group, HostName, Nonce, Person};
 use sternway_core::manifest::Class;
 use sternway_core::plan::{
@@ -36,7 +35,8 @@ pub fn keyring() -> Keyring {
         public: key_of(seed).public(),
         until: None,
     };
-    let keys = vec![key("ada", "sre", "ada"), key("ada", "sre", "ada's other key"), key("grace", "owners", "grace")];
+    let keys =
+        vec![key("ada", "sre", "ada"), key("ada", "sre", "ada's other key"), key("grace", "owners", "grace")];
     Keyring::new(KeyringFile { fleet: fleet(), signatures: 2, keys }).expect("the keyring is sound")
 }
 
@@ -95,4 +95,3 @@ pub fn plan() -> Plan {
         text: "# as reviewed\n".into(),
     }
 }
-

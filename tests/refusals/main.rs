@@ -154,8 +154,10 @@ fn in_full(error: &dyn std::error::Error) -> String {
 fn folders() -> Vec<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("refusals");
     let entries = std::fs::read_dir(&here).expect("the folder of refusals is there");
-    let mut folders: Vec<PathBuf> =
-        entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(|path| path.is_dir()).collect();
+    let mut folders: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.is_dir())
+        .collect();
     folders.sort();
     folders
 }
@@ -165,7 +167,8 @@ fn every_spoiled_plan_is_refused_for_its_own_reason() {
     let mut wrong = Vec::new();
     for folder in folders() {
         let text = std::fs::read_to_string(folder.join("case.toml")).expect("a case has its case.toml");
-        let case: Case = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let case: Case =
+            toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         assert!(!case.what.is_empty());
         let mut answers: Vec<String> = arrivals(&case)
             .iter()

@@ -29,7 +29,11 @@ fn measured(package: &str, bench: &str) -> Result<Vec<(String, String)>, String>
         return Err(format!("the bench `{bench}` ended with {}", output.status));
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().filter_map(|line| line.split_once('\t')).map(|(name, value)| (name.into(), value.into())).collect())
+    Ok(text
+        .lines()
+        .filter_map(|line| line.split_once('\t'))
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect())
 }
 
 fn said(program: &str, words: &[&str]) -> String {

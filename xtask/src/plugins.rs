@@ -87,17 +87,14 @@ fn build() -> Result<Vec<(&'static str, PathBuf)>, String> {
     build.args(["build", "--release", "--locked", "--workspace", "--target", TARGET]);
     carry_out(&mut build)?;
     let folder = target.join(TARGET).join("release");
-    Ok(NAMES
-        .iter()
-        .map(|name| (*name, folder.join(format!("{name}.wasm"))))
-        .collect())
+    Ok(NAMES.iter().map(|name| (*name, folder.join(format!("{name}.wasm")))).collect())
 }
 
 /// As `plugins/BUILD.md` says.
 fn remapped(plugins: &Path) -> String {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from).unwrap_or_else(|| {
-        PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo")
-    });
+    let home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo"));
     let mut flags = format!("--remap-path-prefix={}=plugins", plugins.display());
     let registries = std::fs::read_dir(home.join("registry/src")).into_iter().flatten().flatten();
     for registry in registries {

@@ -4,7 +4,6 @@ use std::process::{Command, Stdio};
 
 use crate::{Done, build_programs, cargo, carry_out, plugins, root};
 
-
 struct Part {
     name: &'static str,
     /// Why it was left out, if it was.
@@ -68,12 +67,14 @@ fn tested() -> Result<Option<String>, String> {
 
 fn documented() -> Result<Option<String>, String> {
     let mut doc = cargo();
-    doc.args(["doc", "--package", "sternway-core", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "--deny warnings");
+    doc.args(["doc", "--package", "sternway-core", "--no-deps", "--locked"])
+        .env("RUSTDOCFLAGS", "--deny warnings");
     carry_out(&mut doc).map(|()| None)
 }
 
 fn plugins_tested() -> Result<Option<String>, String> {
-    carry_out(cargo().current_dir(root().join("plugins")).args(["test", "--workspace", "--locked"])).map(|()| None)
+    carry_out(cargo().current_dir(root().join("plugins")).args(["test", "--workspace", "--locked"]))
+        .map(|()| None)
 }
 
 /// The tests themselves leave this out without the program; here it is said.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sternway_core::run::{Input, Stage};
+use sternway_core::run::{Ending, Input, Stage};
 use sternway_core::time::Millis;
 
 use super::{Driver, DriverError, Message};
+use crate::clock;
 
 /// When the host was last looked at, and what was seen.
 #[derive(Debug)]
@@ -33,13 +34,16 @@ impl Driver {
 
     pub(super) fn look_after(&mut self) {
         let Some(active) = &mut self.active else { return };
-        let is_finished = matches!(active.run.stage(), Stage::Settled(sternway_core::run::Ending::Finished));
-        let Some(watch) = active.watch.as_mut().filter(|_| is_finished) else {
+        // A plan that has expired releases nobody any more, so nobody waits for its soak.
+        let is_wanted = matches!(active.run.stage(), Stage::Settled(Ending::Finished))
+            && clock::now() < active.plan.plan().expires;
+        let Some(watch) = active.watch.as_mut().filter(|_| is_wanted) else {
             active.watch = None;
             return;
         };
         watch.under_way = true;
-        let (steps, plan, run) = (Arc::clone(&self.parts.steps), Arc::clone(&active.plan), active.run.clone());
+        let (steps, plan, run) =
+            (Arc::clone(&self.parts.steps), Arc::clone(&active.plan), active.run.clone());
         let (messages, cancel) = (self.parts.messages.clone(), active.cancel.clone());
         let spawned = std::thread::Builder::new().name("health".into()).spawn(move || {
             let result = steps.look_again(&plan, &run, &cancel);
@@ -54,7 +58,9 @@ impl Driver {
 
     /// Changes are records; staying the same is not.
     pub(super) fn judge_health(&mut self, result: Result<(), String>) -> Result<(), DriverError> {
-        let Some(watch) = self.active.as_mut().and_then(|active| active.watch.as_mut()) else { return Ok(()) };
+        let Some(watch) = self.active.as_mut().and_then(|active| active.watch.as_mut()) else {
+            return Ok(());
+        };
         watch.under_way = false;
         watch.next = Instant::now() + watch.every;
         let (healthy, message) = match result {

@@ -19,7 +19,11 @@ pub enum PlanError {
     #[error("could not keep the plan")]
     Write(#[from] DurableError),
     #[error("could not read the plan at `{}`", path.display())]
-    Read { path: PathBuf, #[source] cause: std::io::Error },
+    Read {
+        path: PathBuf,
+        #[source]
+        cause: std::io::Error,
+    },
     #[error("the plan at `{}` is not what was accepted: {reason}", path.display())]
     Other { path: PathBuf, reason: String },
 }
@@ -46,7 +50,12 @@ impl PlanStore {
     }
 
     /// The signatures are proven again; validity was judged when it was accepted.
-    pub(super) fn readmit(&self, plan: PlanId, keyring: &Keyring, host: &HostName) -> Result<Admitted, PlanError> {
+    pub(super) fn readmit(
+        &self,
+        plan: PlanId,
+        keyring: &Keyring,
+        host: &HostName,
+    ) -> Result<Admitted, PlanError> {
         let path = self.path(plan);
         let bytes = std::fs::read(&path).map_err(|cause| PlanError::Read { path: path.clone(), cause })?;
         let other = |reason: String| PlanError::Other { path: path.clone(), reason };

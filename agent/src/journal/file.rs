@@ -25,7 +25,12 @@ const RESERVE_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     #[error("could not {step} the journal at `{}`", path.display())]
-    Io { step: &'static str, path: PathBuf, #[source] cause: io::Error },
+    Io {
+        step: &'static str,
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
     #[error("could not make room for the journal")]
     Durable(#[from] durable::DurableError),
     #[error(
@@ -151,7 +156,11 @@ impl JournalFile {
             .filter_map(|at| parse(&rest[at..]))
             .any(|framed| framed.sequence > self.last);
         match later {
-            true => Err(JournalError::Corrupt { path: self.path.clone(), offset: self.end, sequence: self.last + 1 }),
+            true => Err(JournalError::Corrupt {
+                path: self.path.clone(),
+                offset: self.end,
+                sequence: self.last + 1,
+            }),
             false => Ok(records),
         }
     }

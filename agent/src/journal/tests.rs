@@ -27,7 +27,10 @@ fn fill(path: &Path, records: u32) {
 }
 
 fn steps(journal: &Journal) -> Vec<Input> {
-    journal.run(plan()).map(|run| run.entries.iter().map(|entry| entry.input.clone()).collect()).unwrap_or_default()
+    journal
+        .run(plan())
+        .map(|run| run.entries.iter().map(|entry| entry.input.clone()).collect())
+        .unwrap_or_default()
 }
 
 #[test]

@@ -7,8 +7,8 @@ use sternway_core::ids::Digest;
 use sternway_core::run::{Input, Told};
 use sternway_core::trust::ENVELOPE_BYTES_MAX;
 use sternway_core::wire::{
-    Decoder, Event, FRAME_BYTES_MAX, FromAgent, Greeting, PROTOCOL, PLUGIN_BYTES_MAX, PlanHeader, PluginAnswer,
-    PluginAsk, ToAgent, decode_frame, encode_frame,
+    Decoder, Event, FRAME_BYTES_MAX, FromAgent, Greeting, PLUGIN_BYTES_MAX, PROTOCOL, PlanHeader,
+    PluginAnswer, PluginAsk, ToAgent, decode_frame, encode_frame,
 };
 
 use super::{CONNECT_WITHIN, Fetch, FromLink, Inbox, Shared};
@@ -22,8 +22,13 @@ const BATCH_MAX: usize = 64;
 
 pub(super) enum Ended {
     /// The coordinator said when to come back.
-    Told { after: Duration },
-    Broke { was_up: bool, reason: String },
+    Told {
+        after: Duration,
+    },
+    Broke {
+        was_up: bool,
+        reason: String,
+    },
 }
 
 fn broke(was_up: bool, reason: impl std::fmt::Display) -> Ended {
@@ -88,7 +93,8 @@ async fn greet(
         epoch: journal.epoch(),
         plan: journal.open_runs().next().map(|(plan, _)| plan),
     });
-    let hello = encode_frame(&FromAgent::Hello(greeting), FRAME_BYTES_MAX).map_err(|error| error.to_string())?;
+    let hello =
+        encode_frame(&FromAgent::Hello(greeting), FRAME_BYTES_MAX).map_err(|error| error.to_string())?;
     send.write_all(&hello).await.map_err(|error| error.to_string())?;
     let mut session = Session {
         connection,
@@ -216,7 +222,8 @@ impl Session {
                     batches.push(first.to_vec());
                 }
                 // One record that is too large to tell: its number is told, so that no gap stays.
-                Err(_) => batches.extend(batch.into_iter().map(|event| vec![Event { told: Told::Internal, ..event }])),
+                Err(_) => batches
+                    .extend(batch.into_iter().map(|event| vec![Event { told: Told::Internal, ..event }])),
             }
         }
         Ok(())

@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn only_what_the_host_knows_is_filled_in() {
-        let filled = fill(r#"{"get":"http://127.0.0.1:${host.label.port}/${host.name}","n":1}"#, &config()).unwrap();
+        let filled =
+            fill(r#"{"get":"http://127.0.0.1:${host.label.port}/${host.name}","n":1}"#, &config()).unwrap();
         assert_eq!(filled, r#"{"get":"http://127.0.0.1:8101/demo-01","n":1}"#);
         assert_eq!(fill_text("${host.label.odd}", &config()).unwrap(), "${host.name}");
         assert!(matches!(fill_text("${host.label.none}", &config()), Err(PlaceError::NoLabel(_))));

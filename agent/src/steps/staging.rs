@@ -59,7 +59,10 @@ impl Steps {
         let policy = self.host.policy();
         for grant in self.grants_here(step).map_err(|error| format!("`{}`: {error}", step.name))? {
             if let Some(scope) = policy.refused(&grant).first() {
-                return Err(format!("`{}`: this host does not permit {} on `{scope}`", step.name, grant.power));
+                return Err(format!(
+                    "`{}`: this host does not permit {} on `{scope}`",
+                    step.name, grant.power
+                ));
             }
         }
         Ok(())

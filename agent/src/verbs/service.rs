@@ -51,7 +51,8 @@ fn show(status: &Status, json: bool) {
     }
     let state = format!("{:?}", status.state).to_lowercase();
     let pid = status.pid.map_or_else(String::new, |pid| format!("  pid {pid}"));
-    let restarts = if status.restarts > 0 { format!("  restarted {} times", status.restarts) } else { String::new() };
+    let restarts =
+        if status.restarts > 0 { format!("  restarted {} times", status.restarts) } else { String::new() };
     let exit = status.last_exit.as_ref().map_or_else(String::new, |exit| format!("  last: {exit}"));
     output::line(&format!("{:<24}  {state}{pid}{restarts}{exit}", status.name));
 }

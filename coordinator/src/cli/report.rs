@@ -77,7 +77,8 @@ fn hosts_in(view: &RolloutView, wanted: impl Fn(&HostState) -> bool) -> (usize, 
 /// The whole report. Texts of plans and hosts are escaped so that they stay texts.
 pub fn markdown(view: &RolloutView, lines: &[LogLine]) -> String {
     let mut out = String::new();
-    let budget = view.budget.map_or_else(|| "no budget given".into(), |budget| format!("{} promised", clock(budget)));
+    let budget =
+        view.budget.map_or_else(|| "no budget given".into(), |budget| format!("{} promised", clock(budget)));
     let signers: Vec<&str> = view.signers.iter().map(|person| person.as_str()).collect();
     let facts = [
         ("Rollout", view.rollout.to_string()),
@@ -103,7 +104,10 @@ pub fn markdown(view: &RolloutView, lines: &[LogLine]) -> String {
     let _ = writeln!(out, "\n## Hosts\n");
     for (title, (count, folded)) in [
         ("at the version wanted", hosts_in(view, |state| matches!(state, HostState::Done))),
-        ("undone, as they were before", hosts_in(view, |state| matches!(state, HostState::Undone { .. } | HostState::PutBack))),
+        (
+            "undone, as they were before",
+            hosts_in(view, |state| matches!(state, HostState::Undone { .. } | HostState::PutBack)),
+        ),
         ("could not take part", hosts_in(view, |state| matches!(state, HostState::Refused { .. }))),
         ("need a person", hosts_in(view, |state| matches!(state, HostState::NeedsOperator { .. }))),
     ] {
@@ -111,9 +115,13 @@ pub fn markdown(view: &RolloutView, lines: &[LogLine]) -> String {
             let _ = writeln!(out, "- {count} {title}: {folded}");
         }
     }
-    let _ = writeln!(out, "\n## Waves\n\n| wave | hosts | gate | finished | failed | silent |\n|---|---|---|---|---|---|");
+    let _ = writeln!(
+        out,
+        "\n## Waves\n\n| wave | hosts | gate | finished | failed | silent |\n|---|---|---|---|---|---|"
+    );
     for (at, wave) in view.status.waves.iter().enumerate() {
-        let name = wave.name.as_deref().map_or_else(|| (at + 1).to_string(), |name| format!("{} {name}", at + 1));
+        let name =
+            wave.name.as_deref().map_or_else(|| (at + 1).to_string(), |name| format!("{} {name}", at + 1));
         let (folded, tally) = (fold(wave.hosts.iter().map(|host| host.as_str())), &wave.tally);
         let (gate, finished, failed, silent) = (&wave.gate.name, tally.finished, tally.failed, tally.silent);
         let _ = writeln!(out, "| {} | {folded} | {gate} | {finished} | {failed} | {silent} |", inert(&name));

@@ -36,7 +36,8 @@ struct Players {
 impl Cast {
     /// Makes the folder and picks free ports.
     pub(super) fn gather(hosts: u16) -> Result<Self, SceneError> {
-        let folder = tempfile::Builder::new().prefix("sternway-dev-").tempdir().map_err(SceneError::Folder)?;
+        let folder =
+            tempfile::Builder::new().prefix("sternway-dev-").tempdir().map_err(SceneError::Folder)?;
         let width = if hosts > 99 { 3 } else { 2 };
         let names = (1..=hosts).map(|number| format!("demo-{number:0width$}")).collect();
         let path = folder.path().to_path_buf();
@@ -73,7 +74,8 @@ impl Cast {
     pub(super) fn start_agent(&self, host: &str) -> Result<(), SceneError> {
         let log = self.host_folder(host).join("agent.log");
         let config = self.agent_config(host);
-        let child = start(&agent_program()?, ["serve".as_ref(), "--config".as_ref(), config.as_os_str()], &log)?;
+        let child =
+            start(&agent_program()?, ["serve".as_ref(), "--config".as_ref(), config.as_os_str()], &log)?;
         self.players().agents.push(child);
         Ok(())
     }
@@ -87,7 +89,9 @@ impl Cast {
         self.players().coordinator = Some(child);
         let until = Instant::now() + Duration::from_secs(10);
         while Instant::now() < until {
-            if std::fs::read_to_string(&log).is_ok_and(|text| text.lines().any(|line| line.starts_with("ready "))) {
+            if std::fs::read_to_string(&log)
+                .is_ok_and(|text| text.lines().any(|line| line.starts_with("ready ")))
+            {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -174,7 +178,11 @@ pub(super) fn agent_program() -> Result<PathBuf, SceneError> {
     }
 }
 
-fn start<'a>(program: &Path, words: impl IntoIterator<Item = &'a OsStr>, log: &Path) -> Result<Child, SceneError> {
+fn start<'a>(
+    program: &Path,
+    words: impl IntoIterator<Item = &'a OsStr>,
+    log: &Path,
+) -> Result<Child, SceneError> {
     let failed = |cause| SceneError::Start { program: program.to_path_buf(), cause };
     let log = std::fs::OpenOptions::new().create(true).append(true).open(log).map_err(failed)?;
     let mut command = Command::new(program);

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::Router;
 use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,11 @@ pub const DATABASE: &str = "var/lib/hello/hello.db";
 #[derive(Debug, thiserror::Error)]
 pub enum HelloError {
     #[error("could not read `{}`", path.display())]
-    Read { path: PathBuf, #[source] cause: std::io::Error },
+    Read {
+        path: PathBuf,
+        #[source]
+        cause: std::io::Error,
+    },
     #[error("`{}` is not a release: {cause}", path.display())]
     Release { path: PathBuf, cause: String },
     #[error("hello {version} does not know the key `{key}` in its configuration")]
@@ -40,7 +44,11 @@ pub enum HelloError {
     #[error("the database cannot be opened")]
     Database(#[from] rusqlite::Error),
     #[error("could not listen on {address}")]
-    Listen { address: SocketAddr, #[source] cause: std::io::Error },
+    Listen {
+        address: SocketAddr,
+        #[source]
+        cause: std::io::Error,
+    },
 }
 
 /// What stands in `release.toml`.
@@ -186,12 +194,13 @@ pub enum Version {
 
 impl Version {
     fn files(self) -> (Release, String) {
-        let mut greetings: Vec<String> = ["Hello, {guest}!", "Good to see you, {guest}.", "You are guest {count}."]
-            .iter()
-            .cycle()
-            .take(12)
-            .map(ToString::to_string)
-            .collect();
+        let mut greetings: Vec<String> =
+            ["Hello, {guest}!", "Good to see you, {guest}.", "You are guest {count}."]
+                .iter()
+                .cycle()
+                .take(12)
+                .map(ToString::to_string)
+                .collect();
         match self {
             Self::Good => (
                 Release {
@@ -213,7 +222,8 @@ impl Version {
                     accents: vec!["nordic".into()],
                     greetings,
                 };
-                let config = "{\n  \"greeting\": \"plain\",\n  \"accent_folder\": \"/opt/hello/plugins-1.3\"\n}\n";
+                let config =
+                    "{\n  \"greeting\": \"plain\",\n  \"accent_folder\": \"/opt/hello/plugins-1.3\"\n}\n";
                 (release, config.into())
             }
         }

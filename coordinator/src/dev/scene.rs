@@ -13,7 +13,6 @@ use super::cast::{Cast, agent_program, own_program};
 use super::hello::{self, HelloError, Version};
 use super::story::Story;
 
-
 /// The plan of the demonstration, as it stands in `examples/`.
 const PLAN: &str = include_str!("../../../examples/hello/plan.toml");
 /// Asked of each host to see how it does: a multiple of twelve.
@@ -24,11 +23,23 @@ pub enum SceneError {
     #[error("could not set up the demonstration")]
     Folder(#[source] io::Error),
     #[error("could not write `{}`", path.display())]
-    Write { path: PathBuf, #[source] cause: io::Error },
+    Write {
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
     #[error("could not read `{}`", path.display())]
-    Read { path: PathBuf, #[source] cause: io::Error },
+    Read {
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
     #[error("could not start `{}`", program.display())]
-    Start { program: PathBuf, #[source] cause: io::Error },
+    Start {
+        program: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
     #[error("`{}` is not there: build it first (cargo build)", .0.display())]
     NoAgent(PathBuf),
     #[error("hello could not be deployed")]
@@ -107,7 +118,9 @@ impl<'a> Scene<'a> {
             None => fitted(PLAN, self.cast.hosts()),
         };
         if self.quick && own.is_none() {
-            text = text.replace("soak  = \"2s\"", "soak  = \"300ms\"").replace("soak    = \"2s\"", "soak    = \"300ms\"");
+            text = text
+                .replace("soak  = \"2s\"", "soak  = \"300ms\"")
+                .replace("soak    = \"2s\"", "soak    = \"300ms\"");
         }
         self.write(&path, &text)?;
         Ok(path)
@@ -125,7 +138,17 @@ impl<'a> Scene<'a> {
             let mut text = format!("fleet = \"{}\"\nsignatures = 2\n\n", self.fleet_id()?);
             for (person, group) in people {
                 let folder = self.path("people").join(person).display().to_string();
-                let issue = ["keys", "issue", &pki_text, "--operator", person, "--out", &folder, "--coordinator", &address];
+                let issue = [
+                    "keys",
+                    "issue",
+                    &pki_text,
+                    "--operator",
+                    person,
+                    "--out",
+                    &folder,
+                    "--coordinator",
+                    &address,
+                ];
                 self.must(person, "an identity could not be issued", &issue)?;
                 let new = ["keys", "new", "--person", person, "--groups", group, "--quiet"];
                 text.push_str(&self.must(person, "a signing key could not be made", &new)?);
@@ -146,9 +169,12 @@ impl<'a> Scene<'a> {
     /// The one random thing everything signed is bound to, as the authorities hold it.
     fn fleet_id(&self) -> Result<String, SceneError> {
         let path = crate::pki::authority_certificate(&self.path("pki"), crate::pki::Role::Agent);
-        crate::pki::fleet_of_authority(&path, crate::pki::Role::Agent)
-            .map(|fleet| fleet.to_string())
-            .map_err(|error| SceneError::Said { what: "the authorities cannot be read".into(), said: error.to_string() })
+        crate::pki::fleet_of_authority(&path, crate::pki::Role::Agent).map(|fleet| fleet.to_string()).map_err(
+            |error| SceneError::Said {
+                what: "the authorities cannot be read".into(),
+                said: error.to_string(),
+            },
+        )
     }
 
     /// All problems are shown as `sternway check` shows them.
@@ -169,7 +195,8 @@ impl<'a> Scene<'a> {
 
     /// How many hosts the plan selects; it has passed its check.
     fn selected(&self, plan: &Path) -> Result<usize, SceneError> {
-        let bytes = std::fs::read(plan).map_err(|cause| SceneError::Read { path: plan.to_path_buf(), cause })?;
+        let bytes =
+            std::fs::read(plan).map_err(|cause| SceneError::Read { path: plan.to_path_buf(), cause })?;
         let said = |said: String| SceneError::Said { what: "the plan cannot be judged".into(), said };
         let catalogue = crate::cli::catalogue::built_in().map_err(|error| said(format!("{error:?}")))?;
         let inventory = self.cast.hosts().iter().enumerate().map(|(at, host)| {
@@ -195,7 +222,10 @@ impl<'a> Scene<'a> {
         }
         let kept = ["points", "create", "--tag", "before-1.3", "/opt/hello", "/etc/hello", "/var/lib/hello"];
         self.on_all_hosts(&kept)?;
-        self.story.tell("points", &format!("{} made, tagged before-1.3 (restic repositories, one a host)", hosts.len()));
+        self.story.tell(
+            "points",
+            &format!("{} made, tagged before-1.3 (restic repositories, one a host)", hosts.len()),
+        );
         for host in hosts {
             hello::deploy(&self.cast.host_folder(host).join("root"), Version::Broken)?;
         }
@@ -209,7 +239,11 @@ impl<'a> Scene<'a> {
         let folder = self.cast.host_folder(host);
         let pki = self.path("pki").display().to_string();
         let out = folder.display().to_string();
-        self.must("nobody", "a host's certificate could not be issued", &["keys", "issue", &pki, "--agent", host, "--out", &out])?;
+        self.must(
+            "nobody",
+            "a host's certificate could not be issued",
+            &["keys", "issue", &pki, "--agent", host, "--out", &out],
+        )?;
         let program = own_program()?;
         let port = self.cast.service_port(at);
         // The slip of this one host: somebody gave its service an accent that only 1.3 knows.
@@ -245,7 +279,8 @@ stop = "3s"
 {accent}"#,
             coordinator = self.cast.coordinator_port(),
             zone = ["a", "b", "c"][at % 3],
-            authority = crate::pki::authority_certificate(&self.path("pki"), crate::pki::Role::Coordinator).display(),
+            authority =
+                crate::pki::authority_certificate(&self.path("pki"), crate::pki::Role::Coordinator).display(),
             program = program.display(),
             root = folder.join("root").display(),
         );
@@ -282,7 +317,8 @@ stop = "3s"
     pub(super) fn sign(&self, plan: &Path, hosts: usize) -> Result<PathBuf, SceneError> {
         let sealed = self.path("plan.sealed");
         self.sign_as(PEOPLE, plan, &sealed, hosts)?;
-        self.story.tell("signed", "plan.sealed by ada (sre) and grace (owners): hosts, steps, plugins, validity");
+        self.story
+            .tell("signed", "plan.sealed by ada (sre) and grace (owners): hosts, steps, plugins, validity");
         Ok(sealed)
     }
 
@@ -319,7 +355,9 @@ stop = "3s"
         self.story.tell("forged", &text);
         match refused == hosts {
             true => Ok(()),
-            false => Err(SceneError::Said { what: "a forged plan was not refused by all".into(), said: text }),
+            false => {
+                Err(SceneError::Said { what: "a forged plan was not refused by all".into(), said: text })
+            }
         }
     }
 
@@ -337,7 +375,8 @@ operator_authority = "{operator}"
 "#,
             port = self.cast.coordinator_port(),
             agent = crate::pki::authority_certificate(&self.path("pki"), crate::pki::Role::Agent).display(),
-            operator = crate::pki::authority_certificate(&self.path("pki"), crate::pki::Role::Operator).display(),
+            operator =
+                crate::pki::authority_certificate(&self.path("pki"), crate::pki::Role::Operator).display(),
         );
         self.write(&path, &text)?;
         Ok(path)
@@ -353,7 +392,8 @@ operator_authority = "{operator}"
         let path = self.path(&path.display().to_string());
         let text = self.must("ada", "the report could not be written", &["report", rollout, "--quiet"])?;
         self.write(&path, &text)?;
-        let headline = text.lines().find(|line| line.starts_with("**Outcome")).unwrap_or_default().replace("**", "");
+        let headline =
+            text.lines().find(|line| line.starts_with("**Outcome")).unwrap_or_default().replace("**", "");
         self.story.tell("report", &format!("{} lines of Markdown; {headline}", text.lines().count()));
         Ok(())
     }

@@ -166,9 +166,21 @@ pub enum Record {
         input: Input,
     },
     /// Before a call that changes the host.
-    CallBegan { plan: PlanId, step: u32, call: u32, name: String, subject: String, arguments: Digest },
+    CallBegan {
+        plan: PlanId,
+        step: u32,
+        call: u32,
+        name: String,
+        subject: String,
+        arguments: Digest,
+    },
     /// Before its answer reaches the plugin.
-    CallEnded { plan: PlanId, step: u32, call: u32, ok: bool },
+    CallEnded {
+        plan: PlanId,
+        step: u32,
+        call: u32,
+        ok: bool,
+    },
     /// A plugin's own write-ahead marks.
     MarkBegan {
         plan: PlanId,

@@ -92,7 +92,10 @@ impl Scene<'_> {
             }
             if Instant::now() > until {
                 let what = format!("{here} of {hosts} agents connected");
-                return Err(SceneError::Said { what, said: String::from_utf8_lossy(&fleet.stderr).into_owned() });
+                return Err(SceneError::Said {
+                    what,
+                    said: String::from_utf8_lossy(&fleet.stderr).into_owned(),
+                });
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -151,15 +154,20 @@ impl Told<'_> {
         match (text(event, "event"), text(event, "state")) {
             ("wave", "opened") => {
                 self.waves = self.waves.max(wave);
-                let hosts: Vec<&str> = event["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+                let hosts: Vec<&str> =
+                    event["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
                 self.tell(&format!("wave {wave}"), &hosts.join(" "));
             }
             ("wave", "awaits-approval") => return self.approve(wave, text(event, "group")),
             ("wave", "approved") => {
-                self.tell("approved", &format!("wave {wave} by {} ({})", text(event, "by"), text(event, "group")));
+                self.tell(
+                    "approved",
+                    &format!("wave {wave} by {} ({})", text(event, "by"), text(event, "group")),
+                );
             }
             ("run", "undone") => {
-                let text = format!("{} undone, as it was before: {}", text(event, "host"), text(event, "reason"));
+                let text =
+                    format!("{} undone, as it was before: {}", text(event, "host"), text(event, "reason"));
                 self.tell("undone", &text);
             }
             ("run", "stuck" | "unfit") => {
@@ -181,14 +189,19 @@ impl Told<'_> {
             ("rollout", "held" | "halted") => {
                 let why = match &event["text"] {
                     Value::String(why) => why.clone(),
-                    Value::Array(whys) => whys.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; "),
+                    Value::Array(whys) => {
+                        whys.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; ")
+                    }
                     _ => String::new(),
                 };
                 self.tell(text(event, "state"), &why);
             }
             ("end", state) => {
                 let hosts = &event["hosts"];
-                self.tell(state, &format!("{} done, {} undone   exit {}", hosts["done"], hosts["undone"], event["exit"]));
+                self.tell(
+                    state,
+                    &format!("{} done, {} undone   exit {}", hosts["done"], hosts["undone"], event["exit"]),
+                );
             }
             _ => {}
         }
@@ -208,7 +221,8 @@ impl Told<'_> {
             self.tell("held", &format!("wave {wave} waits for a person of {group}"));
         }
         let number = wave.to_string();
-        let words = ["approve", rollout, "--wave", &number, "--confirm", &number, "--reason", "the canary is well"];
+        let words =
+            ["approve", rollout, "--wave", &number, "--confirm", &number, "--reason", "the canary is well"];
         self.scene.must("ada", "the wave could not be approved", &words).map(drop)
     }
 }
