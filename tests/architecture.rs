@@ -75,8 +75,9 @@ fn names(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();
         let after = line[at + word.len()..].chars().next();
-        let last = word.chars().next_back().is_some_and(is_part_of_a_name);
-        !before.is_some_and(is_part_of_a_name) && !(last && after.is_some_and(is_part_of_a_name))
+        let may_go_on = word.chars().next_back().is_some_and(is_part_of_a_name);
+        let goes_on = may_go_on && after.is_some_and(is_part_of_a_name);
+        !goes_on && !before.is_some_and(is_part_of_a_name)
     })
 }
 

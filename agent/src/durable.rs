@@ -40,7 +40,7 @@ pub fn write(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), DurableError> {
     let directory = directory_of(path);
     let (temporary, mut file) = create_beside(path, mode)?;
     let written = file
-        .set_permissions(fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(mode)))
+        .set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))
         .and_then(|()| file.write_all(bytes))
         .and_then(|()| file.sync_all())
         .map_err(at("write", &temporary))

@@ -201,7 +201,7 @@ pub enum DescribeFileError {
         path: PathBuf,
         /// Why.
         #[source]
-        cause: DescribeError,
+        cause: Box<DescribeError>,
     },
 }
 
@@ -216,7 +216,7 @@ pub fn describe_file(path: &Path) -> Result<Manifest, DescribeFileError> {
         .load(&Digest::of(&bytes), &bytes)
         .map_err(|cause| DescribeFileError::Load { path: at(), cause })?
         .describe()
-        .map_err(|cause| DescribeFileError::Describe { path: at(), cause })
+        .map_err(|cause| DescribeFileError::Describe { path: at(), cause: Box::new(cause) })
 }
 
 fn configuration() -> Config {

@@ -10,8 +10,8 @@ pub(crate) fn run(words: &[String]) -> Done {
     }
     build_programs("release")?;
     let mut rows = Vec::new();
-    for (package, bench) in [("sternway-agent", "calls"), ("sternway-tests", "fleet")] {
-        rows.extend(measured(package, bench)?);
+    for bench in ["calls", "fleet"] {
+        rows.extend(measured(bench)?);
     }
     let page = page(&rows);
     std::fs::write(root().join("docs/performance.md"), &page).map_err(|cause| cause.to_string())?;
@@ -19,9 +19,9 @@ pub(crate) fn run(words: &[String]) -> Done {
     Ok(())
 }
 
-fn measured(package: &str, bench: &str) -> Result<Vec<(String, String)>, String> {
+fn measured(bench: &str) -> Result<Vec<(String, String)>, String> {
     let output = cargo()
-        .args(["bench", "--locked", "--package", package, "--bench", bench])
+        .args(["bench", "--locked", "--workspace", "--bench", bench])
         .stderr(std::process::Stdio::inherit())
         .output()
         .map_err(|cause| format!("could not start cargo: {cause}"))?;

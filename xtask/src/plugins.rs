@@ -16,7 +16,10 @@ pub(crate) fn run(words: &[String]) -> Done {
     match words {
         [] => write(),
         [check] if check == "--check" => match compare()? {
-            None => Ok(println!("plugins/built is what the sources say")),
+            None => {
+                println!("plugins/built is what the sources say");
+                Ok(())
+            }
             Some(why) => Err(format!("cannot compare: {why}")),
         },
         _ => Err("cargo xtask plugins takes --check or nothing".into()),

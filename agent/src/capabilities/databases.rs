@@ -79,7 +79,7 @@ pub fn ask(
     if sql.len() > SQL_BYTES_MAX {
         return Err(bad_query("it is longer than 64 KiB"));
     }
-    let answer = read(files, at, path, deadline, |connection| {
+    read(files, at, path, deadline, |connection| {
         let mut batch = Batch::new(connection, sql);
         let Some(mut statement) = batch.next()? else {
             return Ok(Err(bad_query("it holds no statement")));
@@ -93,8 +93,7 @@ pub fn ask(
         let mut rows = statement.raw_query();
         let Some(row) = rows.next()? else { return Ok(Ok(None)) };
         Ok(as_text(row.get_ref(0)?))
-    })?;
-    answer
+    })?
 }
 
 /// Nobody else has the database open and its write-ahead log is folded in, so

@@ -126,7 +126,7 @@ impl Ear {
     /// Cancel-safe: bytes that arrived stay in the decoder.
     async fn next(&mut self) -> Result<ToAgent, String> {
         loop {
-            if let Some(message) = self.decoder.next().map_err(|error| error.to_string())? {
+            if let Some(message) = self.decoder.next_frame().map_err(|error| error.to_string())? {
                 return Ok(message);
             }
             match self.receive.read_chunk(16 * 1024, true).await {

@@ -203,7 +203,7 @@ impl Answers {
     /// The next answer; none when the stream has ended. A refusal is a failure.
     pub async fn next(&mut self) -> Result<Option<Answer>, Failure> {
         loop {
-            match self.decoder.next().map_err(AskError::from)? {
+            match self.decoder.next_frame().map_err(AskError::from)? {
                 Some(Answer::Error(error)) => return Err(Failure::Coordinator(error)),
                 Some(answer) => return Ok(Some(answer)),
                 None => {}

@@ -138,7 +138,7 @@ struct Reader {
 impl Reader {
     async fn next(&mut self) -> Result<FromAgent, SessionError> {
         loop {
-            if let Some(message) = self.decoder.next()? {
+            if let Some(message) = self.decoder.next_frame()? {
                 return Ok(message);
             }
             match self.receive.read_chunk(READ_BYTES, true).await? {
@@ -293,7 +293,7 @@ async fn send_plugin(
 ) -> Result<(), SessionError> {
     let mut decoder = Decoder::new(FRAME_BYTES_MAX);
     let ask: PluginAsk = loop {
-        match decoder.next()? {
+        match decoder.next_frame()? {
             Some(ask) => break ask,
             None => match receive.read_chunk(READ_BYTES, true).await? {
                 Some(chunk) => decoder.push(&chunk.bytes),

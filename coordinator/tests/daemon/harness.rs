@@ -181,7 +181,7 @@ impl Incoming {
     /// None at the end of the stream, an error when it was cut.
     pub(crate) async fn next<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<T>, String> {
         loop {
-            if let Some(message) = self.decoder.next().map_err(|cause| cause.to_string())? {
+            if let Some(message) = self.decoder.next_frame().map_err(|cause| cause.to_string())? {
                 return Ok(Some(message));
             }
             let read =

@@ -60,7 +60,7 @@ impl Decoder {
     }
 
     /// The next whole message, or none yet.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+    pub fn next_frame<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let Some(head) = self.held.first_chunk::<4>() else { return Ok(None) };
         let bytes = u32::from_be_bytes(*head) as usize;
         if bytes > self.max {
@@ -96,7 +96,7 @@ mod tests {
             let mut out: Vec<String> = Vec::new();
             for piece in stream.chunks(cut) {
                 decoder.push(piece);
-                while let Some(message) = decoder.next().unwrap() {
+                while let Some(message) = decoder.next_frame().unwrap() {
                     out.push(message);
                 }
             }
@@ -107,7 +107,7 @@ mod tests {
         fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut decoder = Decoder::new(64);
             decoder.push(&bytes);
-            while let Ok(Some(_)) = decoder.next::<crate::wire::ToAgent>() {}
+            while let Ok(Some(_)) = decoder.next_frame::<crate::wire::ToAgent>() {}
         }
     }
 
@@ -115,6 +115,6 @@ mod tests {
     fn a_length_beyond_the_limit_is_refused_before_its_bytes_arrive() {
         let mut decoder = Decoder::new(64);
         decoder.push(&[0xff, 0xff, 0xff, 0xff]);
-        assert!(matches!(decoder.next::<String>(), Err(FrameError::TooLarge { max: 64, .. })));
+        assert!(matches!(decoder.next_frame::<String>(), Err(FrameError::TooLarge { max: 64, .. })));
     }
 }
