@@ -26,8 +26,8 @@ use story::Story;
   sternway dev --quick                        asks nobody, waits for nobody
   sternway dev --plan examples/hello/plan.toml --pause")]
 pub struct DevArgs {
-    /// How many hosts, 3 to 200
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(3..=200))]
+    /// How many hosts, 8 to 200
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(8..=200))]
     hosts: u16,
     /// Ask nobody and shorten the soaks
     #[arg(long)]
@@ -62,7 +62,7 @@ fn play(args: &DevArgs, story: &Story, cast: &Cast) -> Result<u8, SceneError> {
     scene.make_points_and_break()?;
     let sealed = scene.sign(&plan, hosts)?;
     scene.start_agents()?;
-    scene.forge(&plan, hosts)?;
+    scene.forge()?;
     scene.start_coordinator()?;
     scene.wait_for_agents("ada")?;
     let ended = scene.roll_out(&sealed, hosts, !args.quick && std::io::stdin().is_terminal())?;

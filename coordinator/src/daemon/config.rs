@@ -14,8 +14,8 @@ use sternway_core::trust::{Keyring, KeyringError, KeyringFile};
 
 /// Port of a coordinator that names no other.
 pub const PORT_DEFAULT: u16 = 7843;
-/// A host counts as gone after this long without a packet; agents say something every 25 s or sooner.
-const IDLE_DEFAULT: Millis = Millis::seconds(90);
+/// A host counts as gone after this long without a packet; agents say something every 3 s.
+const IDLE_DEFAULT: Millis = Millis::seconds(15);
 const RECEIVE_BUFFER_DEFAULT: usize = 8 * 1024 * 1024;
 
 #[derive(Debug, thiserror::Error)]

@@ -109,21 +109,21 @@ impl<'a> Scene<'a> {
         must(what, &output)
     }
 
-    /// The plan, at its place: one's own, or the example made to fit the number of hosts.
+    /// One's own plan where it lies, or the example made to fit the number of hosts.
     pub(super) fn write_plan(&self, own: Option<&Path>) -> Result<PathBuf, SceneError> {
-        let path = self.path("plan.toml");
-        let mut text = match own {
-            Some(own) => std::fs::read_to_string(own)
-                .map_err(|cause| SceneError::Read { path: own.to_path_buf(), cause })?,
-            None => fitted(PLAN, self.cast.hosts()),
-        };
-        if self.quick && own.is_none() {
-            text = text
-                .replace("soak  = \"2s\"", "soak  = \"300ms\"")
-                .replace("soak    = \"2s\"", "soak    = \"300ms\"");
+        match own {
+            Some(own) => Ok(own.to_path_buf()),
+            None => self.write_example(&self.path("plan.toml")),
         }
-        self.write(&path, &text)?;
-        Ok(path)
+    }
+
+    fn write_example(&self, path: &Path) -> Result<PathBuf, SceneError> {
+        let mut text = fitted(PLAN, self.cast.hosts());
+        if self.quick {
+            text = text.replace("= \"2s\"", "= \"300ms\"");
+        }
+        self.write(path, &text)?;
+        Ok(path.to_path_buf())
     }
 
     /// Certificates, keys and the two lists: who may sign, and who is in the fleet.
@@ -187,8 +187,7 @@ impl<'a> Scene<'a> {
             self.story.line(&String::from_utf8_lossy(&output.stderr));
             return Ok(Checked::Bad);
         }
-        let summary = String::from_utf8_lossy(&output.stdout).trim().replace(&plan, "plan.toml");
-        self.story.tell("plan", &summary);
+        self.story.tell("plan", String::from_utf8_lossy(&output.stdout).trim());
         let hosts = self.selected(Path::new(&plan))?;
         Ok(Checked::Good { hosts })
     }
@@ -342,11 +341,13 @@ stop = "3s"
     }
 
     /// A stolen coordinator relays a plan of strangers; every host looks for itself.
-    pub(super) fn forge(&self, plan: &Path, hosts: usize) -> Result<(), SceneError> {
+    pub(super) fn forge(&self) -> Result<(), SceneError> {
+        let hosts = self.cast.hosts().len();
+        let plan = self.write_example(&self.path("forged.toml"))?;
         let config = self.coordinator_config("stolen", "strangers.toml")?;
         self.cast.start_coordinator(&config)?;
         let forged = self.path("forged.sealed");
-        self.sign_as(STRANGERS, plan, &forged, hosts)?;
+        self.sign_as(STRANGERS, &plan, &forged, hosts)?;
         let refused = self.refusals("mallory", &forged, hosts)?;
         self.cast.stop_coordinator();
         let text = format!(
@@ -467,7 +468,8 @@ fn fitted(plan: &str, hosts: &[String]) -> String {
     }
     let number = |host: &String| host.rsplit('-').next().unwrap_or_default().to_owned();
     let range = format!("demo-[{}-{}]", number(&hosts[0]), number(&hosts[count - 1]));
-    let waves = [1, (count / 4).max(2), (count / 2).max(3), count];
+    let quarter = (count / 4).max(2);
+    let waves = [1, quarter, (count / 2).max(quarter + 1), count];
     let mut at = 0;
     let lines = plan.lines().map(|line| {
         let key = line.split('=').next().unwrap_or_default().trim();
@@ -481,4 +483,25 @@ fn fitted(plan: &str, hosts: &[String]) -> String {
         }
     });
     lines.collect::<Vec<_>>().join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_fits_any_number_of_hosts() {
+        for count in 8..=200 {
+            let width = if count > 99 { 3 } else { 2 };
+            let hosts: Vec<String> = (1..=count).map(|number| format!("demo-{number:0width$}")).collect();
+            let text = fitted(PLAN, &hosts);
+            let sizes = text.lines().filter_map(|line| line.trim().strip_prefix("hosts"));
+            let sizes = sizes.filter_map(|rest| rest.split(['=', '#']).nth(1)?.trim().parse().ok());
+            let sizes: Vec<usize> = sizes.collect();
+            assert_eq!(sizes.len(), 4, "{count} hosts");
+            assert!(sizes.is_sorted_by(|a, b| a < b), "{count} hosts: {sizes:?}");
+            assert_eq!(sizes.last(), Some(&count));
+            assert!(text.contains(&format!("demo-[{:0width$}-{count:0width$}]", 1)), "{count} hosts");
+        }
+    }
 }

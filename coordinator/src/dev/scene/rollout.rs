@@ -110,12 +110,20 @@ impl Scene<'_> {
     ) -> Result<Ended, SceneError> {
         let before = self.errors();
         let mut launched = self.launch("ada", sealed, hosts)?;
-        let mut told = Told { scene: self, rollout: None, ask, waves: 0 };
+        let mut told = Told { scene: self, rollout: None, ask, held: false };
         while let Ok(event) = launched.lines.recv() {
             told.hear(&event)?;
+            if told.held && !ask {
+                break;
+            }
         }
-        let status = launched.child.wait().map_err(SceneError::Folder)?;
-        let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::BUG);
+        let code = if told.held && !ask {
+            // Nobody is here to say go; what happens next is theirs to say.
+            exit::HELD
+        } else {
+            let status = launched.child.wait().map_err(SceneError::Folder)?;
+            status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::BUG)
+        };
         let rollout = told.rollout;
         if rollout.is_none() {
             let mut said = String::new();
@@ -135,7 +143,8 @@ struct Told<'a> {
     scene: &'a Scene<'a>,
     rollout: Option<String>,
     ask: bool,
-    waves: u64,
+    /// A gate or the machine itself waits for a person, who is not asked for here.
+    held: bool,
 }
 
 impl Told<'_> {
@@ -153,7 +162,6 @@ impl Told<'_> {
         let wave = event["wave"].as_u64().unwrap_or_default();
         match (text(event, "event"), text(event, "state")) {
             ("wave", "opened") => {
-                self.waves = self.waves.max(wave);
                 let hosts: Vec<&str> =
                     event["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
                 self.tell(&format!("wave {wave}"), &hosts.join(" "));
@@ -195,7 +203,12 @@ impl Told<'_> {
                     _ => String::new(),
                 };
                 self.tell(text(event, "state"), &why);
+                self.held = text(event, "state") == "held";
+                if self.held {
+                    self.how_to_go_on();
+                }
             }
+            ("rollout", "went") => self.held = false,
             ("end", state) => {
                 let hosts = &event["hosts"];
                 self.tell(
@@ -206,6 +219,18 @@ impl Told<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    fn how_to_go_on(&self) {
+        let identity = self.scene.path("people").join("ada");
+        let rollout = self.rollout.as_deref().unwrap_or_default();
+        self.tell(
+            "",
+            &format!(
+                "STERNWAY_IDENTITY={}   sternway go {rollout}   or   sternway halt {rollout}",
+                identity.display()
+            ),
+        );
     }
 
     fn approve(&self, wave: u64, group: &str) -> Result<(), SceneError> {
