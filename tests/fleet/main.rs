@@ -43,7 +43,7 @@ fn what_a_host_does_not_permit_is_refused_before_anything_is_touched() {
     let fleet = Fleet::of(2);
     let over_asked = config_plan(2, &[2], "1ms").replace(
         "[pace]",
-        "[[step]]\nname = \"too much\"\nuses = \"config@0\"\nwith = { file = \"/root/secret.json\", set = { x = 1 } }\n[pace]",
+        "[[step]]\nname = \"too much\"\nuses = \"config@0\"\nwith = { file = \"/srv/secret.json\", set = { x = 1 } }\n[pace]",
     );
     let (code, said) = fleet.launch(&fleet.seal(&over_asked));
     assert_eq!(code, 10, "{said}");
@@ -159,4 +159,34 @@ fn refusals_have_their_own_exit_codes() {
     assert_eq!(fleet.launch(&second).0, 75, "the host is taken");
     fleet.kill_coordinator();
     assert_eq!(fleet.sternway("ada", &["rollouts"]).status.code(), Some(69), "nobody answers");
+}
+
+#[test]
+fn a_wave_that_needs_a_person_waits_for_the_right_one() {
+    let fleet = Fleet::of(2);
+    let plan = config_plan(2, &[1, 2], "1ms");
+    // The second wave, and only that one.
+    let at = plan.rfind("gate = \"usual\"\n").unwrap();
+    let plan = format!("{}approve = \"sre\"\n{}", &plan[..at], &plan[at..]);
+    let sealed = fleet.seal(&plan);
+    let launched = fleet.sternway("ada", &["launch", &sealed, "--confirm", "2", "--detach"]);
+    assert!(launched.status.success(), "{}", text(&launched.stderr));
+    let held = fleet.sternway("ada", &["watch", "r-1", "--until-held", "--timeout", "30s"]);
+    assert_eq!(held.status.code(), Some(11), "{}{}", text(&held.stdout), text(&held.stderr));
+    assert_eq!(fleet.sternway("ada", &["status", "r-1"]).status.code(), Some(11));
+    let wrong = fleet.sternway("grace", &["approve", "r-1", "--wave", "2", "--confirm", "2"]);
+    assert_eq!(wrong.status.code(), Some(77), "owners do not speak for sre: {}", text(&wrong.stderr));
+    let late = fleet.sternway("ada", &["watch", "r-1", "--timeout", "300ms"]);
+    assert_eq!(late.status.code(), Some(124), "{}", text(&late.stderr));
+    let mut watching = fleet.sternway_beside("ada", &["watch", "r-1"]);
+    std::thread::sleep(Duration::from_millis(500));
+    let interrupted = std::process::Command::new("kill").args(["-INT", &watching.id().to_string()]).status();
+    assert!(interrupted.is_ok_and(|status| status.success()));
+    assert_eq!(watching.wait().unwrap().code(), Some(130), "leaving a watch leaves the rollout running");
+    assert_eq!(fleet.read(1, "etc/app.json"), BEFORE, "nobody of sre said go");
+    let right = fleet.sternway("ada", &["approve", "r-1", "--wave", "2", "--confirm", "2"]);
+    assert!(right.status.success(), "{}", text(&right.stderr));
+    let ended = fleet.sternway("ada", &["watch", "r-1", "--timeout", "30s"]);
+    assert_eq!(ended.status.code(), Some(0), "{}\n{}", text(&ended.stderr), fleet.logs());
+    all_are(&fleet, BACK);
 }
