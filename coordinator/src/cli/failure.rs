@@ -29,7 +29,7 @@ pub enum Failure {
     Identity(#[from] IdentityError),
     #[error("cannot sign")]
     Key(#[from] KeyError),
-    #[error("cannot make a signed plan")]
+    #[error("this plan cannot be used")]
     Sign(#[from] SignVerbError),
     /// The problems were shown one by one before.
     #[error("{what}")]
