@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,6 +20,8 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(super) struct Cast {
     inner: Arc<Mutex<Players>>,
+    /// True when the end has begun; held for reading while something is made.
+    struck: Arc<RwLock<bool>>,
     folder: PathBuf,
     hosts: Vec<String>,
     /// The coordinator's port, then one for each host's service.
@@ -31,6 +33,8 @@ struct Players {
     folder: Option<tempfile::TempDir>,
     agents: Vec<Child>,
     coordinator: Option<Child>,
+    /// Process ids of watches, which would look for their coordinator for long.
+    watches: Vec<u32>,
 }
 
 impl Cast {
@@ -41,9 +45,15 @@ impl Cast {
         let width = if hosts > 99 { 3 } else { 2 };
         let names = (1..=hosts).map(|number| format!("demo-{number:0width$}")).collect();
         let path = folder.path().to_path_buf();
-        let players = Players { folder: Some(folder), agents: vec![], coordinator: None };
+        let players = Players { folder: Some(folder), agents: vec![], coordinator: None, watches: vec![] };
         let ports = free_ports(usize::from(hosts) + 1).map_err(SceneError::Folder)?;
-        Ok(Self { inner: Arc::new(Mutex::new(players)), folder: path, hosts: names, ports })
+        Ok(Self {
+            inner: Arc::new(Mutex::new(players)),
+            struck: Arc::default(),
+            folder: path,
+            hosts: names,
+            ports,
+        })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -71,7 +81,31 @@ impl Cast {
         self.host_folder(host).join("agent.toml")
     }
 
+    /// To be held while a file is written or a program runs: the end waits for
+    /// it, and once the end has begun nothing new is made.
+    pub(super) fn stage(&self) -> RwLockReadGuard<'_, bool> {
+        let struck = self.struck.read().unwrap_or_else(PoisonError::into_inner);
+        if !*struck {
+            return struck;
+        }
+        drop(struck);
+        // The signal's thread ends the process.
+        loop {
+            std::thread::park();
+        }
+    }
+
+    pub(super) fn track(&self, watch: u32) {
+        self.players().watches.push(watch);
+    }
+
+    /// The watch has ended: its number may soon be somebody else's.
+    pub(super) fn untrack(&self, watch: u32) {
+        self.players().watches.retain(|known| *known != watch);
+    }
+
     pub(super) fn start_agent(&self, host: &str) -> Result<(), SceneError> {
+        let _stage = self.stage();
         let log = self.host_folder(host).join("agent.log");
         let config = self.agent_config(host);
         let child =
@@ -85,8 +119,11 @@ impl Cast {
         let log = config.with_extension("log");
         let _ = std::fs::remove_file(&log);
         let words = ["serve".as_ref(), "--config".as_ref(), config.as_os_str()];
-        let child = start(&own_program()?, words, &log)?;
-        self.players().coordinator = Some(child);
+        {
+            let _stage = self.stage();
+            let child = start(&own_program()?, words, &log)?;
+            self.players().coordinator = Some(child);
+        }
         let until = Instant::now() + Duration::from_secs(10);
         while Instant::now() < until {
             if std::fs::read_to_string(&log)
@@ -111,8 +148,10 @@ impl Cast {
 
     /// Ends everything and removes the folder. A second call finds nothing to do.
     pub(super) fn strike(&self) {
+        *self.struck.write().unwrap_or_else(PoisonError::into_inner) = true;
         let mut players = self.players();
         let Some(folder) = players.folder.take() else { return };
+        players.watches.drain(..).for_each(terminate);
         let mut all: Vec<Child> = players.agents.drain(..).collect();
         all.extend(players.coordinator.take());
         leave(all);
@@ -193,14 +232,15 @@ fn start<'a>(
 
 /// Asks, waits, insists.
 fn leave(mut children: Vec<Child>) {
-    for child in &children {
-        if let Ok(pid) = i32::try_from(child.id())
-            && let Some(pid) = Pid::from_raw(pid)
-        {
-            let _ = kill_process(pid, Signal::TERM);
-        }
-    }
+    children.iter().map(Child::id).for_each(terminate);
     wait_all(&mut children, LEAVE_WITHIN);
+}
+
+fn terminate(process: u32) {
+    if let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) {
+        // It may have ended already, which is what is wanted.
+        let _ = kill_process(pid, Signal::TERM);
+    }
 }
 
 fn wait_all(children: &mut Vec<Child>, within: Duration) {

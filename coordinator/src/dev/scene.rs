@@ -91,6 +91,7 @@ impl<'a> Scene<'a> {
     }
 
     fn write(&self, path: &Path, text: &str) -> Result<(), SceneError> {
+        let _stage = self.cast.stage();
         let failed = |cause| SceneError::Write { path: path.to_path_buf(), cause };
         std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).map_err(failed)?;
         std::fs::write(path, text).map_err(failed)
@@ -98,6 +99,7 @@ impl<'a> Scene<'a> {
 
     /// Runs `sternway` as one of the people; what it says comes back.
     fn sternway(&self, person: &str, words: &[&str]) -> Result<Output, SceneError> {
+        let _stage = self.cast.stage();
         let program = own_program()?;
         let mut command = Command::new(&program);
         command.args(words).arg("--identity").arg(self.path("people").join(person)).arg("--no-input");
@@ -216,7 +218,7 @@ impl<'a> Scene<'a> {
     pub(super) fn make_points_and_break(&self) -> Result<(), SceneError> {
         let hosts = self.cast.hosts();
         for (at, host) in hosts.iter().enumerate() {
-            hello::deploy(&self.cast.host_folder(host).join("root"), Version::Good)?;
+            self.deploy(host, Version::Good)?;
             self.configure_agent(at, host)?;
         }
         let kept = ["points", "create", "--tag", "before-1.3", "/opt/hello", "/etc/hello", "/var/lib/hello"];
@@ -226,12 +228,17 @@ impl<'a> Scene<'a> {
             &format!("{} made, tagged before-1.3 (restic repositories, one a host)", hosts.len()),
         );
         for host in hosts {
-            hello::deploy(&self.cast.host_folder(host).join("root"), Version::Broken)?;
+            self.deploy(host, Version::Broken)?;
         }
         self.on_all_hosts(&["service", "start", "hello"])?;
         let text = format!("hello 1.3 on {} hosts: {}", hosts.len(), self.errors().in_words());
         self.story.tell("deployed", &text);
         Ok(())
+    }
+
+    fn deploy(&self, host: &str, version: Version) -> Result<(), SceneError> {
+        let _stage = self.cast.stage();
+        Ok(hello::deploy(&self.cast.host_folder(host).join("root"), version)?)
     }
 
     fn configure_agent(&self, at: usize, host: &str) -> Result<(), SceneError> {
@@ -296,6 +303,7 @@ stop = "3s"
         let program = agent_program()?;
         let mut failed = None;
         for pair in self.cast.hosts().chunks(2) {
+            let _stage = self.cast.stage();
             let children: Vec<_> = pair
                 .iter()
                 .map(|host| {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sternway_core::exit;
 
+use super::super::cast::Cast;
 use super::{Scene, SceneError, own_program};
 
 /// A wave that waits for a person approves itself after this long.
@@ -25,14 +26,16 @@ pub(in super::super) struct Ended {
 }
 
 /// `sternway launch --json`, line by line.
-struct Launched {
+struct Launched<'a> {
+    cast: &'a Cast,
     child: Child,
     lines: mpsc::Receiver<Value>,
 }
 
-impl Drop for Launched {
+impl Drop for Launched<'_> {
     fn drop(&mut self) {
         // Leaving the watch leaves the rollout running, as for any operator.
+        self.cast.untrack(self.child.id());
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -43,13 +46,16 @@ fn text<'v>(event: &'v Value, key: &str) -> &'v str {
 }
 
 impl Scene<'_> {
-    fn launch(&self, person: &str, sealed: &Path, hosts: usize) -> Result<Launched, SceneError> {
+    fn launch(&self, person: &str, sealed: &Path, hosts: usize) -> Result<Launched<'_>, SceneError> {
         let program = own_program()?;
         let mut command = Command::new(&program);
         command.arg("launch").arg(sealed).args(["--confirm", &hosts.to_string(), "--json", "--no-input"]);
         command.arg("--identity").arg(self.path("people").join(person));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let stage = self.cast.stage();
         let mut child = command.spawn().map_err(|cause| SceneError::Start { program, cause })?;
+        self.cast.track(child.id());
+        drop(stage);
         let (sender, lines) = mpsc::channel();
         if let Some(stdout) = child.stdout.take() {
             std::thread::spawn(move || {
@@ -61,7 +67,7 @@ impl Scene<'_> {
                 }
             });
         }
-        Ok(Launched { child, lines })
+        Ok(Launched { cast: self.cast, child, lines })
     }
 
     /// Launches a forged plan and counts the hosts that refuse it.
