@@ -58,7 +58,7 @@ pub fn secret_part(text: &str) -> Option<Place> {
         let authority = &authority[..authority.find(['/', '"', ' ']).unwrap_or(authority.len())];
         if let Some((person, _)) = authority.rsplit_once('@')
             && let Some((name, password)) = person.split_once(':')
-            && password.chars().any(|c| c != '*')
+            && password.chars().any(|c| c != star(c))
         {
             let start = scheme + 3 + name.len() + 1;
             return Some(start..start + password.len());
@@ -106,6 +106,7 @@ pub fn masked(text: &str) -> String {
     masked
 }
 
+/// Every round stars out at least one character that was not a star, so the rounds end.
 fn mask_line(line: &str) -> String {
     let mut line = mask_named(line);
     while let Some(part) = secret_part(&line) {
@@ -145,7 +146,7 @@ fn mask_named(line: &str) -> String {
     out
 }
 
-/// As many bytes of stars as the character had, so that places stay true.
+/// As many bytes of stars as the character had, so that places stay true. What is a star stays as it is.
 fn star(c: char) -> char {
     match c {
         '\n' | '\r' | '\t' | ' ' => c,
@@ -183,6 +184,15 @@ mod tests {
         ] {
             assert_eq!(masked(harmless), harmless);
         }
+    }
+
+    #[test]
+    fn a_password_in_any_letters_is_starred_once_and_for_all() {
+        for password in ["h\u{acd}e", "é", "a\tb", "🔑", "····"] {
+            let shown = masked(&format!("url = \"http://app:{password}@db\"\n"));
+            assert_eq!(masked(&shown), shown);
+        }
+        assert_eq!(masked("url = \"http://app:h\u{acd}e@db\"\n"), "url = \"http://app:*\u{2022}*@db\"\n");
     }
 
     #[test]
