@@ -21,7 +21,6 @@ mod operator_api;
 mod outbox;
 mod session;
 mod telemetry;
-mod word;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;

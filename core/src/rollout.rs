@@ -32,6 +32,7 @@ mod status;
 mod tests;
 mod undo;
 mod wave;
+mod word;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,6 +48,7 @@ pub use host::{Host, HostState, Slot};
 pub use invariant::Violation;
 pub use status::{HostStatus, SoakStatus, State, Status, WaveStatus};
 pub use wave::{Judged, Mark, Soak, Wave, WaveState};
+pub use word::word_of;
 
 /// One line of the rollout's journal, durable before it is handled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

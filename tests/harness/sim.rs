@@ -8,8 +8,6 @@ mod chance;
 mod conductor;
 mod fleet;
 mod swarm;
-#[path = "../../coordinator/src/daemon/word.rs"]
-mod word;
 
 use std::collections::BTreeSet;
 

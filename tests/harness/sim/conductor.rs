@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use sternway_core::ids::{HostName, PlanId, RolloutId};
-use sternway_core::rollout::{Effect, Entry, Input, Rollout};
+use sternway_core::rollout::{Effect, Entry, Input, Rollout, word_of};
 use sternway_core::run::Told;
 use sternway_core::time::Timestamp;
 
 use super::Seen;
 use super::swarm::Swarm;
-use super::word::word_of;
 
 #[derive(Debug)]
 pub(super) struct Conductor {

@@ -2,14 +2,13 @@
 //! gaps; who came and who went.
 
 use sternway_core::ids::{HostName, PlanId, RolloutId};
-use sternway_core::rollout::{HostState, Input, Word};
+use sternway_core::rollout::{HostState, Input, Word, word_of};
 use sternway_core::run::Told;
 use sternway_core::wire::{Event, Greeting, HostLine, ToAgent};
 
 use super::super::database::HostRow;
 use super::super::fleet::{Here, SessionId};
 use super::super::outbox::Outbox;
-use super::super::word::word_of;
 use super::{After, Driver, HostSaid, Turn, coordinator};
 
 impl Driver {

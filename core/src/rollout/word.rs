@@ -1,11 +1,11 @@
 //! What a host's journal means to the rollout: most records are for people,
 //! a few move the machine.
 
-use sternway_core::rollout::Word;
-use sternway_core::run::{Answer, Because, Ending, Input, Phase, Told, Verdict};
+use super::Word;
+use crate::run::{Answer, Because, Ending, Input, Phase, Told, Verdict};
 
-/// The word, if any, in what a host told. Pure.
-pub(crate) fn word_of(told: &Told) -> Option<Word> {
+/// The word, if any, in what a host told.
+pub fn word_of(told: &Told) -> Option<Word> {
     match told {
         Told::Run { input, .. } => word_of_input(input),
         Told::Call { .. } | Told::Internal => None,
@@ -88,8 +88,8 @@ fn step_of(because: &Because) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use sternway_core::ids::PlanId;
-    use sternway_core::run::{Action, Finding, Looked, Outcome, Risk, StepError, Verification};
+    use crate::ids::PlanId;
+    use crate::run::{Action, Finding, Looked, Outcome, Risk, StepError, Verification};
 
     use super::*;
 

@@ -1,0 +1,1 @@
+//! Power cuts, full disks and failing syncs under the real programs.

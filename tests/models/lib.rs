@@ -1,0 +1,1 @@
+//! Two small protocols, every interleaving, and the shortcuts that break them.
