@@ -106,6 +106,12 @@ fn host_event(input: &Input, view: &RolloutView) -> Value {
             with(run("permitted"), json!({ "nonce": nonce, "epoch": epoch }))
         }
         Input::HaltTold => run("halt-told"),
+        Input::HaltedLocally { by, reason } => {
+            with(run("halted-on-host"), json!({ "by": by, "reason": reason }))
+        }
+        Input::ResumedLocally { by } => with(run("resumed-on-host"), json!({ "by": by })),
+        Input::PermitDeclined { nonce } => with(run("permit-declined"), json!({ "nonce": nonce })),
+        Input::PermittedHere { by } => with(run("permitted-on-host"), json!({ "by": by })),
         Input::Began { step: number, phase, attempt } => {
             with(step(*number, phase.name(), "began"), json!({ "attempt": attempt }))
         }

@@ -62,6 +62,7 @@ fn is_milestone(line: &LogLine) -> bool {
         HostLine::Host { input, .. } => match input {
             Input::Settled { ending } => *ending != Ending::Finished,
             Input::Health { .. } | Input::UndoOrdered { .. } | Input::CutOff | Input::Rejoined => true,
+            Input::HaltedLocally { .. } | Input::ResumedLocally { .. } | Input::PermittedHere { .. } => true,
             _ => false,
         },
         HostLine::Call { .. } => false,

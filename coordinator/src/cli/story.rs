@@ -137,6 +137,11 @@ fn trouble(input: &Input, view: &RolloutView) -> Option<(Tone, String)> {
         }
         Input::Health { healthy: false, message } => Some((Tone::Warn, format!("is unwell: {message}"))),
         Input::Health { healthy: true, .. } => Some((Tone::Plain, "is well again".into())),
+        Input::HaltedLocally { by, reason } => {
+            Some((Tone::Warn, format!("was halted on the host by {by}: {reason}")))
+        }
+        Input::ResumedLocally { by } => Some((Tone::Plain, format!("was resumed on the host by {by}"))),
+        Input::PermittedHere { by } => Some((Tone::Warn, format!("was started on the host by {by}"))),
         _ => None,
     }
 }
@@ -174,6 +179,10 @@ fn input_words(input: &Input, view: &RolloutView) -> String {
         Input::PermitAsked { .. } => "asks to begin".into(),
         Input::Permitted { .. } => "may begin".into(),
         Input::HaltTold => "was told to begin nothing new".into(),
+        Input::HaltedLocally { by, reason } => format!("was halted on the host by {by}: {reason}"),
+        Input::ResumedLocally { by } => format!("was resumed on the host by {by}"),
+        Input::PermitDeclined { .. } => "is halted, and gave its permit back".into(),
+        Input::PermittedHere { by } => format!("was started on the host by {by}"),
         Input::Began { step: number, phase, attempt } if *attempt > 1 => {
             format!("{} {} began, attempt {attempt}", step(*number), phase.name())
         }

@@ -22,11 +22,16 @@ fn word_of_input(input: &Input) -> Option<Word> {
         Input::Settled { ending } => Some(word_of_ending(ending)),
         Input::Health { healthy: true, .. } => Some(Word::Healthy),
         Input::Health { healthy: false, message } => Some(Word::Unhealthy { reason: message.clone() }),
+        Input::HaltedLocally { .. } => Some(Word::HaltedLocally),
+        // It has not begun and never will with that number: its place is free.
+        Input::PermitDeclined { nonce } => Some(Word::Idle { nonce: nonce + 1 }),
         // An unfit run settles next, and that is its word.
         Input::Unfit { .. }
         | Input::Accepted { .. }
         | Input::Permitted { .. }
         | Input::HaltTold
+        | Input::ResumedLocally { .. }
+        | Input::PermittedHere { .. }
         | Input::Began { .. }
         | Input::Waited { .. }
         | Input::CutOff
@@ -121,6 +126,16 @@ mod tests {
         assert_eq!(word(Input::Permitted { nonce: 3, epoch: 1 }), None);
         assert_eq!(word(Input::HaltTold), None);
         assert_eq!(word_of(&Told::Internal), None);
+    }
+
+    #[test]
+    fn a_host_halted_by_hand_says_so_and_gives_a_permit_back_that_came_too_late() {
+        let (by, reason) = ("root".to_owned(), "smoke".to_owned());
+        assert_eq!(word(Input::HaltedLocally { by: by.clone(), reason }), Some(Word::HaltedLocally));
+        assert_eq!(word(Input::PermitDeclined { nonce: 3 }), Some(Word::Idle { nonce: 4 }));
+        // What follows from these is said by the question, or the step, that comes next.
+        assert_eq!(word(Input::ResumedLocally { by: by.clone() }), None);
+        assert_eq!(word(Input::PermittedHere { by }), None);
     }
 
     #[test]

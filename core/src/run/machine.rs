@@ -57,7 +57,7 @@ pub enum Stage {
     Waiting {
         step: u32,
     },
-    /// Cut off between two steps, and the plan says hold.
+    /// Between two steps: cut off, and the plan says hold; or halted on this host.
     Paused {
         step: u32,
     },
@@ -100,6 +100,8 @@ pub struct Run {
     point: Option<String>,
     nonce: u64,
     cut_off: bool,
+    /// By a person at this host.
+    halted: bool,
     undo_ordered: Option<Because>,
 }
 
@@ -123,12 +125,18 @@ impl Run {
             point: None,
             nonce: 0,
             cut_off: false,
+            halted: false,
             undo_ordered: None,
         }
     }
 
     pub fn stage(&self) -> &Stage {
         &self.stage
+    }
+
+    /// Whether the run knows that a person halted this host.
+    pub fn is_halted(&self) -> bool {
+        self.halted
     }
 
     /// The rollback point found when the plan was staged.
@@ -165,6 +173,8 @@ impl Run {
     pub fn owed(&self) -> Vec<Effect> {
         match &self.stage {
             Stage::Staging => vec![Effect::Stage],
+            // A halted host asks for nothing, so that nobody keeps a place for it.
+            Stage::Asking { .. } if self.halted => vec![],
             Stage::Asking { nonce } => vec![Effect::Ask { nonce: *nonce }],
             Stage::Running { step, phase, attempt } => {
                 vec![Effect::Call { step: *step, phase: *phase, attempt: *attempt }]
@@ -191,6 +201,13 @@ impl Run {
             Input::PermitAsked { nonce } => self.asked(*nonce),
             Input::Permitted { nonce, .. } => self.permitted(*nonce),
             Input::HaltTold => self.halt_told(),
+            Input::HaltedLocally { .. } => {
+                self.halted = true;
+                vec![]
+            }
+            Input::ResumedLocally { .. } => self.resumed_locally(),
+            Input::PermitDeclined { nonce } => self.declined(*nonce),
+            Input::PermittedHere { .. } => self.permitted_here(),
             Input::Began { step, phase, attempt } => self.began(*step, *phase, *attempt),
             Input::Ended { step, phase, answer } => self.ended(*step, *phase, answer),
             Input::Waited { step } => match self.stage {
@@ -247,7 +264,34 @@ impl Run {
 
     fn permitted(&mut self, nonce: u64) -> Vec<Effect> {
         match self.stage {
-            Stage::Asking { nonce: asked } if asked == nonce && self.nonce == nonce => self.begin_step(0),
+            Stage::Asking { nonce: asked } if asked == nonce && self.nonce == nonce && !self.halted => {
+                self.begin_step(0)
+            }
+            _ => vec![],
+        }
+    }
+
+    fn permitted_here(&mut self) -> Vec<Effect> {
+        match self.stage {
+            Stage::Asking { .. } if !self.halted => self.begin_step(0),
+            _ => vec![],
+        }
+    }
+
+    /// The number of the void permit is never asked for again.
+    fn declined(&mut self, declined: u64) -> Vec<Effect> {
+        match self.stage {
+            Stage::Asking { nonce } if nonce == declined => self.ask(),
+            _ => vec![],
+        }
+    }
+
+    fn resumed_locally(&mut self) -> Vec<Effect> {
+        self.halted = false;
+        match self.stage {
+            Stage::Asking { nonce } if nonce == self.nonce => self.ask(),
+            Stage::Asking { .. } => self.owed(),
+            Stage::Paused { step } => self.go_on(step),
             _ => vec![],
         }
     }
@@ -373,21 +417,26 @@ impl Run {
         if let Some(because) = self.undo_ordered.take() {
             return self.turn_round(step, because);
         }
-        let is_last = step as usize + 1 == self.steps.len();
-        match self.cut_off_rule {
-            CutOff::Hold if self.cut_off && !is_last => {
-                self.stage = Stage::Paused { step: step + 1 };
-                vec![]
-            }
-            CutOff::Undo if self.cut_off => self.turn_round(step, Because::CutOff),
-            CutOff::FinishHost | CutOff::Hold | CutOff::Undo => self.begin_step(step + 1),
+        self.go_on(step + 1)
+    }
+
+    /// Begins the step `next` unless a person at this host, or the lost link, says otherwise.
+    fn go_on(&mut self, next: u32) -> Vec<Effect> {
+        let holds = self.halted || (self.cut_off && self.cut_off_rule == CutOff::Hold);
+        if holds && (next as usize) < self.steps.len() {
+            self.stage = Stage::Paused { step: next };
+            return vec![];
         }
+        if self.cut_off && self.cut_off_rule == CutOff::Undo {
+            return self.turn_round(next.saturating_sub(1), Because::CutOff);
+        }
+        self.begin_step(next)
     }
 
     fn link(&mut self, cut_off: bool) -> Vec<Effect> {
         self.cut_off = cut_off;
         match self.stage {
-            Stage::Paused { step } if !cut_off => self.begin_step(step),
+            Stage::Paused { step } if !cut_off => self.go_on(step),
             _ => vec![],
         }
     }
@@ -480,6 +529,13 @@ impl Run {
     fn resumed(&mut self) -> Vec<Effect> {
         match self.stage.clone() {
             Stage::Asking { nonce } if nonce == self.nonce => self.ask(),
+            // Nothing of this step has touched the host, so it is still between two steps.
+            Stage::Running { step, .. }
+                if self.halted && self.undo_ordered.is_none() && !self.steps[step as usize].touched =>
+            {
+                self.stage = Stage::Paused { step };
+                vec![]
+            }
             Stage::Running { step, phase, attempt } => {
                 let rules = &self.rules[step as usize];
                 let in_doubt = phase == Phase::Apply && self.steps[step as usize].touched;

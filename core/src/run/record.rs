@@ -67,6 +67,24 @@ pub enum Input {
     },
     /// Nothing new begins: an answer to an older question is void.
     HaltTold,
+    /// A person at this host halted it: nothing new begins, and a run under way
+    /// stops between two steps.
+    HaltedLocally {
+        by: String,
+        reason: String,
+    },
+    /// A person at this host ended that halt.
+    ResumedLocally {
+        by: String,
+    },
+    /// A permit came to a halted host; it is void, and so is its number.
+    PermitDeclined {
+        nonce: u64,
+    },
+    /// A person at this host let the run begin, with no coordinator's permit.
+    PermittedHere {
+        by: String,
+    },
     Began {
         step: u32,
         phase: Phase,

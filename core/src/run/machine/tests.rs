@@ -389,6 +389,103 @@ fn an_answer_of_another_phase_is_a_failure_and_not_believed() {
     assert!(matches!(bench.ending(), Ending::Undone { because: Because::StepFailed { .. } }));
 }
 
+fn halted() -> Input {
+    Input::HaltedLocally { by: "root".into(), reason: "smoke".into() }
+}
+
+fn resumed() -> Input {
+    Input::ResumedLocally { by: "root".into() }
+}
+
+#[test]
+fn a_host_halted_by_hand_uses_no_permit_and_asks_anew_when_it_is_resumed() {
+    let mut bench = Bench::new(three_steps());
+    bench.say(Input::Staged { point: None });
+    bench.say(Input::PermitAsked { nonce: 1 });
+    bench.say(halted());
+    bench.say(Input::Permitted { nonce: 1, epoch: 1 });
+    bench.say(Input::PermittedHere { by: "root".into() });
+    assert_eq!(*bench.run.stage(), Stage::Asking { nonce: 1 }, "it began although it is halted");
+    bench.say(Input::PermitDeclined { nonce: 1 });
+    assert_eq!(*bench.run.stage(), Stage::Asking { nonce: 2 });
+    assert_eq!(bench.run.owed(), [], "a halted host asks for nothing");
+    bench.restarted();
+    assert_eq!(bench.run.owed(), []);
+    bench.say(resumed());
+    assert_eq!(bench.effects, [Effect::Ask { nonce: 2 }]);
+    bench.say(Input::Permitted { nonce: 1, epoch: 1 });
+    assert!(matches!(bench.run.stage(), Stage::Asking { .. }), "a void number was used");
+}
+
+#[test]
+fn a_plan_may_be_staged_on_a_halted_host_and_asks_when_it_is_resumed() {
+    let mut bench = Bench::new(three_steps());
+    bench.say(halted());
+    bench.effects.clear();
+    bench.say(Input::Staged { point: None });
+    assert_eq!(bench.effects, []);
+    bench.say(resumed());
+    assert_eq!(bench.effects, [Effect::Ask { nonce: 1 }]);
+}
+
+#[test]
+fn a_run_halted_by_hand_ends_its_step_and_waits_between_two() {
+    let mut bench = Bench::permitted(three_steps());
+    bench.well_until(|step, phase| (step, phase) == (0, Phase::Apply));
+    bench.say(halted());
+    bench.answer(good(Phase::Apply));
+    bench.answer(good(Phase::Verify));
+    assert_eq!(*bench.run.stage(), Stage::Paused { step: 1 });
+    assert!(bench.run.is_disturbed());
+    bench.say(Input::CutOff);
+    bench.say(Input::Rejoined);
+    assert_eq!(*bench.run.stage(), Stage::Paused { step: 1 }, "a link is no person");
+    bench.say(resumed());
+    assert!(matches!(bench.run.stage(), Stage::Running { step: 1, phase: Phase::Look, .. }));
+    bench.well_until(|_, _| false);
+    assert_eq!(bench.ending(), Ending::Finished);
+}
+
+#[test]
+fn a_halt_by_hand_does_not_stop_what_is_being_put_back() {
+    let mut bench = Bench::permitted(three_steps());
+    bench.well_until(|step, phase| (step, phase) == (1, Phase::Verify));
+    bench.say(halted());
+    bench.say(Input::UndoOrdered { by: "ada".parse().unwrap(), reason: "back".into() });
+    bench.answer(good(Phase::Verify));
+    bench.well_until(|_, _| false);
+    assert!(matches!(bench.ending(), Ending::Undone { because: Because::Ordered { .. } }));
+}
+
+#[test]
+fn an_agent_that_starts_on_a_halted_host_begins_no_step_that_touched_nothing() {
+    let mut bench = Bench::permitted(three_steps());
+    bench.well_until(|step, phase| (step, phase) == (1, Phase::Apply));
+    bench.say(halted());
+    bench.restarted();
+    assert_eq!(*bench.run.stage(), Stage::Paused { step: 1 });
+    bench.say(resumed());
+    bench.well_until(|step, phase| (step, phase) == (1, Phase::Apply));
+    bench.began();
+    bench.say(halted());
+    bench.restarted();
+    assert!(matches!(bench.run.stage(), Stage::Running { step: 1, phase: Phase::Apply, attempt: 2 }));
+}
+
+#[test]
+fn a_person_at_the_host_may_let_a_staged_run_begin() {
+    let mut bench = Bench::new(three_steps());
+    bench.say(Input::PermittedHere { by: "root".into() });
+    assert_eq!(*bench.run.stage(), Stage::Staging, "nothing begins that is not staged");
+    bench.say(Input::Staged { point: None });
+    bench.say(Input::PermitAsked { nonce: 1 });
+    bench.say(Input::PermittedHere { by: "root".into() });
+    bench.well_until(|_, _| false);
+    assert_eq!(bench.ending(), Ending::Finished);
+    bench.say(Input::Permitted { nonce: 1, epoch: 9 });
+    assert_eq!(bench.ending(), Ending::Finished);
+}
+
 fn any_input() -> impl Strategy<Value = Input> {
     let phases = prop_oneof![
         Just(Phase::Look),
@@ -412,6 +509,10 @@ fn any_input() -> impl Strategy<Value = Input> {
         (0..4u32).prop_map(|step| Input::Waited { step }),
         Just(Input::CutOff),
         Just(Input::Rejoined),
+        Just(halted()),
+        Just(resumed()),
+        (0..4u64).prop_map(|nonce| Input::PermitDeclined { nonce }),
+        Just(Input::PermittedHere { by: "root".into() }),
         Just(Input::UndoOrdered { by: "ada".parse().unwrap(), reason: "r".into() }),
         Just(Input::Resumed),
         Just(Input::Settled { ending: Ending::Finished }),
