@@ -4,6 +4,7 @@
 //! step) works on a thread of its own and comes back as a message, so that a
 //! halt or an order is heard in the middle of a step.
 
+mod doubt;
 mod health;
 mod plans;
 mod work;
@@ -13,9 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sternway_core::ids::{HostName, PlanId, RolloutId};
-use sternway_core::run::{Answer, Effect, Entry, Input, Phase, Record, Run, Stage};
-use sternway_core::time::Millis;
-use sternway_core::trust::{Admitted, HostFacts, Keyring, Order, Refusal, Sealed};
+use sternway_core::run::{Answer, Effect, Input, Phase, Record, Run, Stage};
+use sternway_core::time::{Millis, Timestamp};
+use sternway_core::trust::{Admitted, HostFacts, Keyring, Refusal, Sealed};
 use sternway_core::wire::{FromAgent, ToAgent};
 
 use crate::clock;
@@ -44,6 +45,12 @@ pub enum Message {
     Waited {
         plan: PlanId,
         step: u32,
+    },
+    /// The time to be confirmed is over.
+    Unconfirmed {
+        plan: PlanId,
+        step: u32,
+        until: Timestamp,
     },
     Health {
         plan: PlanId,
@@ -90,6 +97,7 @@ struct Active {
     run: Run,
     cancel: Cancel,
     watch: Option<health::Watch>,
+    confirming: Option<doubt::Confirming>,
 }
 
 impl Driver {
@@ -130,10 +138,10 @@ impl Driver {
 
     fn take_up(&mut self) -> Result<(), DriverError> {
         let open = self.journal(|journal| {
-            let runs = journal.open_runs().map(|(plan, records)| (plan, records.entries.clone()));
-            runs.collect::<Vec<(PlanId, Vec<Entry>)>>()
+            let runs = journal.open_runs();
+            runs.map(|(plan, run)| (plan, run.entries.clone(), run.unfinished())).collect::<Vec<_>>()
         });
-        for (plan, entries) in open {
+        for (plan, entries, unfinished) in open {
             let Some(Input::Accepted { rollout, .. }) = entries.first().map(|entry| &entry.input) else {
                 continue;
             };
@@ -148,14 +156,14 @@ impl Driver {
             }
             tracing::info!(rollout = %rollout, plan = %plan.short(), stage = ?run.stage(), "takes up the run");
             self.activate(admitted, rollout.clone(), run);
-            self.note(Input::Resumed)?;
+            self.note(Input::Resumed { unfinished })?;
         }
         Ok(())
     }
 
     fn activate(&mut self, admitted: Admitted, rollout: RolloutId, run: Run) {
         let (plan, cancel) = (Arc::new(admitted), Cancel::new());
-        self.active = Some(Active { plan, rollout, run, cancel, watch: None });
+        self.active = Some(Active { plan, rollout, run, cancel, watch: None, confirming: None });
     }
 
     /// Writes an input of the run in hand down, then does what follows from it.
@@ -186,6 +194,7 @@ impl Driver {
                 }
             }
             Effect::Wait { step, length } => work::wait(&self.parts, active, step, length),
+            Effect::Confirm { step, until } => self.confirm(step, until),
             Effect::Discard { step } => self.parts.steps.discard(&active.plan, step),
             Effect::Settle(ending) => {
                 tracing::info!(rollout = %active.rollout, ?ending, "the run settled");
@@ -212,7 +221,10 @@ impl Driver {
     fn hear(&mut self, message: Message) -> Result<(), DriverError> {
         let in_hand = self.active.as_ref().map(|active| active.plan.id());
         match message {
-            Message::Link(FromLink::Up { epoch }) => self.linked_again(epoch),
+            Message::Link(FromLink::Up { epoch, connection }) => {
+                self.linked_again(epoch)?;
+                self.connected(connection)
+            }
             Message::Link(FromLink::Down) => self.cut_off(),
             Message::Link(FromLink::Plan { rollout, plan, sealed }) => self.offered(rollout, plan, &sealed),
             Message::Link(FromLink::Said(said)) => self.said(said),
@@ -224,10 +236,14 @@ impl Driver {
                 self.note(Input::Ended { step, phase, answer })
             }
             Message::Waited { plan, step } if in_hand == Some(plan) => self.note(Input::Waited { step }),
+            Message::Unconfirmed { plan, step, until } if in_hand == Some(plan) => {
+                self.not_confirmed(step, until)
+            }
             Message::Health { plan, result } if in_hand == Some(plan) => self.judge_health(result),
             Message::Staged { .. }
             | Message::Ended { .. }
             | Message::Waited { .. }
+            | Message::Unconfirmed { .. }
             | Message::Health { .. } => Ok(()),
             Message::Stop => Ok(()),
         }
@@ -340,27 +356,6 @@ impl Driver {
             _ => Ok(()),
         }
     }
-
-    fn ordered(&mut self, sealed: &[u8]) -> Result<(), DriverError> {
-        let Some(active) = &self.active else { return Ok(()) };
-        let (plan, now) = (active.plan.id(), clock::now());
-        let judged = Sealed::<Order>::parse(sealed)
-            .map_err(|error| seal_refusal(&error))
-            .and_then(|sealed| {
-                sealed.open_order(&self.parts.keyring, now).map_err(|error| seal_refusal(&error))
-            })
-            .and_then(|order| order.admit_undo(plan, now).map(|()| order));
-        match judged {
-            Ok(order) => {
-                let by = order.signers()[0].person.clone();
-                self.note(Input::UndoOrdered { by, reason: order.value().reason.clone() })
-            }
-            Err(refusal) => {
-                self.refuse(plan, &refusal);
-                Ok(())
-            }
-        }
-    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -394,6 +389,8 @@ fn refusal_code(refusal: &Refusal) -> String {
         Refusal::Settings { .. } => "settings",
         Refusal::OtherPlan => "other-plan",
         Refusal::NotForHosts => "not-for-hosts",
+        Refusal::NotToDecide(_) => "not-to-decide",
+        Refusal::OtherHost { .. } => "other-host",
         Refusal::Seal(_) => "seal",
     };
     code.to_owned()

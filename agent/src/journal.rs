@@ -29,6 +29,15 @@ pub struct RunRecords {
     pub entries: Vec<Entry>,
     /// Plugins' write-ahead marks by (step, key): the note, and the value once finished.
     pub marks: BTreeMap<(u32, String), Mark>,
+    /// Calls that change the host, by (step, ordinal), begun and without an end.
+    calls: BTreeMap<(u32, u32), String>,
+}
+
+impl RunRecords {
+    /// What had begun and not ended, in words.
+    pub fn unfinished(&self) -> Vec<String> {
+        self.calls.values().map(|call| format!("{call}: begun, no end on record")).collect()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,9 +193,18 @@ impl Journal {
                     self.accepted.insert(*plan);
                 }
                 let run = self.runs.entry(*plan).or_default();
+                if let Input::Ended { step, .. } = input {
+                    run.calls.retain(|(of, _), _| of != step);
+                }
                 run.entries.push(Entry { sequence, at, input: input.clone() });
             }
-            Record::CallBegan { .. } | Record::CallEnded { .. } => {}
+            Record::CallBegan { plan, step, call, name, subject, .. } => {
+                let run = self.runs.entry(*plan).or_default();
+                run.calls.insert((*step, *call), format!("{name} {subject}"));
+            }
+            Record::CallEnded { plan, step, call, .. } => {
+                self.runs.entry(*plan).or_default().calls.remove(&(*step, *call));
+            }
             Record::MarkBegan { plan, step, key, note } => {
                 let mark = Mark { note: note.clone(), value: None };
                 self.runs.entry(*plan).or_default().marks.insert((*step, key.clone()), mark);

@@ -29,9 +29,17 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(20);
 /// What the link hands to the driver.
 #[derive(Debug)]
 pub enum FromLink {
-    Up { epoch: u64 },
+    /// Admitted; `connection` counts what [`Outbox::reconnect`] asked for before it was made.
+    Up {
+        epoch: u64,
+        connection: u64,
+    },
     Down,
-    Plan { rollout: RolloutId, plan: PlanId, sealed: Vec<u8> },
+    Plan {
+        rollout: RolloutId,
+        plan: PlanId,
+        sealed: Vec<u8>,
+    },
     Said(ToAgent),
 }
 
@@ -50,12 +58,19 @@ pub struct Outbox {
     /// At most 16 plugins are asked for at a time.
     fetches: async_mpsc::Sender<Fetch>,
     written: Arc<watch::Sender<u64>>,
+    reconnect: Arc<watch::Sender<u64>>,
 }
 
 impl Outbox {
     /// Something new stands in the journal.
     pub fn journal_grew(&self, last: u64) {
         self.written.send_replace(last);
+    }
+
+    /// Drops the connection and makes a new one; returns its number.
+    pub fn reconnect(&self) -> u64 {
+        self.reconnect.send_modify(|number| *number += 1);
+        *self.reconnect.borrow()
     }
 
     /// Says it if there is a connection with room; nothing depends on it.
@@ -78,6 +93,7 @@ struct Inbox {
     said: async_mpsc::Receiver<FromAgent>,
     fetches: async_mpsc::Receiver<Fetch>,
     written: watch::Receiver<u64>,
+    reconnect: watch::Receiver<u64>,
 }
 
 /// What every session needs.
@@ -112,8 +128,10 @@ pub fn start(
     let (said, said_inbox) = async_mpsc::channel(64);
     let (fetches, fetch_inbox) = async_mpsc::channel(16);
     let (written, written_inbox) = watch::channel(0);
+    let (reconnect, reconnect_inbox) = watch::channel(0);
     let shared = Shared { host: config.host.clone(), fleet, journal, to_driver };
-    let inbox = Inbox { said: said_inbox, fetches: fetch_inbox, written: written_inbox };
+    let inbox =
+        Inbox { said: said_inbox, fetches: fetch_inbox, written: written_inbox, reconnect: reconnect_inbox };
     let address = config.coordinator;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LinkError::Runtime)?;
@@ -121,7 +139,7 @@ pub fn start(
         .name("link".into())
         .spawn(move || runtime.block_on(keep_connected(address, client, shared, inbox)))
         .map_err(LinkError::Runtime)?;
-    Ok(Outbox { said, fetches, written: Arc::new(written) })
+    Ok(Outbox { said, fetches, written: Arc::new(written), reconnect: Arc::new(reconnect) })
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -27,6 +27,7 @@ pub mod status;
 pub mod story;
 pub mod text;
 pub mod tree;
+pub mod unstick;
 pub mod watch;
 pub mod words;
 

@@ -10,7 +10,7 @@ use crate::cli::identity::Whereabouts;
 use crate::cli::output::{Color, Output, Surroundings};
 use crate::cli::{
     Context, audit, block_on, brake, catalogue, check, failure::Failure, fleet, keys, launch, log, order,
-    report, schema, show, sign, status, watch,
+    report, schema, show, sign, status, unstick, watch,
 };
 use crate::{daemon, dev};
 use sternway_core::exit;
@@ -91,6 +91,8 @@ enum Verb {
     Resume(brake::ResumeArgs),
     /// Put finished hosts back, newest wave first (signed)
     Undo(order::UndoArgs),
+    /// Answer what a stuck host asks (signed)
+    Unstick(unstick::UnstickArgs),
     /// Vouch that a host that is away is dead, so that it holds nothing up
     Dead(brake::DeadArgs),
     /// Show everything recorded of a rollout or of one host
@@ -179,6 +181,7 @@ fn perform(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Halt(args) => block_on(brake::halt(context, args)),
         Verb::Resume(args) => block_on(brake::resume(context, args)),
         Verb::Undo(args) => block_on(order::undo(context, args)),
+        Verb::Unstick(args) => block_on(unstick::unstick(context, args)),
         Verb::Dead(args) => block_on(brake::dead(context, args)),
         Verb::Log(args) => block_on(log::log(context, args)),
         Verb::Fleet(args) => block_on(fleet::fleet(context, args)),

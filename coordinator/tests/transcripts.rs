@@ -16,7 +16,7 @@ use sternway_core::rollout::{
     Decision, End, Halt, HaltCause, Hold, HoldReason, HostState, HostStatus, State, Tally, Verdict,
     WaveState, WaveStatus,
 };
-use sternway_core::run::{Answer, Because, Ending, Input, Phase, StepError};
+use sternway_core::run::{Answer, Because, Choice, Ending, Input, Phase, Question, StepError};
 use sternway_core::time::Millis;
 use sternway_core::wire::{HostLine, LogLine, RolloutView};
 use views::*;
@@ -79,6 +79,11 @@ fn stuck() -> RolloutView {
     let mut view = halted();
     view.status.hosts[9].state = HostState::NeedsOperator {
         reason: "undoing `restore the database` failed: disk full\u{1b}[2J".into(),
+        question: Some(Question {
+            asked: 41,
+            choices: vec![Choice::Retry, Choice::PutBack],
+            evidence: vec![],
+        }),
     };
     view.status.stuck = vec![host(10)];
     view.status.in_flight = vec![host(10)];

@@ -71,6 +71,10 @@ pub struct Plan {
     pub text: String,
 }
 
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 impl Plan {
     pub fn pin(&self, plugin: &PluginName) -> Option<&PluginPin> {
         self.plugins.iter().find(|pin| pin.name == *plugin)
@@ -136,6 +140,13 @@ pub struct Step {
     /// Waited after the step is verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<Millis>,
+    /// After the step is verified, a new connection from outside has to be made
+    /// within this time, or the host puts everything back by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<Millis>,
+    /// Once this step is done, only a person's word undoes anything.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pivot: bool,
     pub class: Class,
     pub grants: Vec<Grant>,
 }

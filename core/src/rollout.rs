@@ -40,6 +40,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Group, HostName, Person, PlanId, RolloutId};
 use crate::plan::{Pace, Plan};
+use crate::run::{Choice, Question};
 use crate::time::Timestamp;
 
 pub use decision::{Decision, End, Halt, HaltCause, Hold, HoldReason, Note};
@@ -113,6 +114,14 @@ pub enum Input {
         by: Person,
         reason: String,
     },
+    /// A person's signed answer to what a stuck host asks.
+    Unstick {
+        host: HostName,
+        by: Person,
+        reason: String,
+        choice: Choice,
+        asked: u64,
+    },
     /// The coordinator came back; what it did not observe it does not count.
     Restarted {
         epoch: u64,
@@ -157,6 +166,8 @@ pub enum Word {
     },
     NeedsOperator {
         reason: String,
+        /// What it asks; none when it only refused.
+        question: Option<Question>,
     },
     Healthy,
     Unhealthy {
@@ -185,6 +196,10 @@ pub enum Effect {
     },
     /// Put back a finished run.
     OrderUndo {
+        host: HostName,
+    },
+    /// Tell a stuck host what a person decided.
+    OrderUnstick {
         host: HostName,
     },
     /// This rollout wants nothing more of the host, which did not finish in it.
@@ -312,6 +327,9 @@ impl Rollout {
             Input::Approve { by, group, wave } => self.person_approves(by, group, *wave, turn),
             Input::UndoAll { by, reason } => self.person_undoes(by, reason, turn),
             Input::ExcludeDead { host, by, reason } => self.person_excludes(host, by, reason, turn),
+            Input::Unstick { host, by, reason, choice, asked } => {
+                self.person_unsticks(host, by, reason, (*choice, *asked), turn)
+            }
             Input::Restarted { epoch } => self.restarted(*epoch, turn),
         }
     }
@@ -360,6 +378,9 @@ impl Rollout {
             HostState::Waiting if self.phase == Phase::Running => owed.push(Effect::Offer { host: one() }),
             HostState::Permitted { nonce } if self.may_start() => {
                 owed.push(Effect::Permit { host: one(), nonce });
+            }
+            HostState::NeedsOperator { .. } if host.is_decided() => {
+                owed.push(Effect::OrderUnstick { host: one() });
             }
             HostState::PuttingBack if self.halt.is_none() && self.hold.is_none() => {
                 owed.push(Effect::OrderUndo { host: one() })

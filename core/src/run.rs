@@ -15,11 +15,13 @@
 //! forget to deal with it.
 
 mod answer;
+mod decision;
 mod machine;
 mod record;
 
 pub use answer::{
     Action, Answer, Finding, Looked, Outcome, Prepared, Risk, StepError, Verdict, Verification,
 };
+pub use decision::{Choice, NotToDecide, Question, names as choice_names};
 pub use machine::{Effect, Run, Stage};
 pub use record::{Because, Ending, Entry, Input, Phase, Record, Told};

@@ -1,5 +1,7 @@
 //! Real processes on loopback: QUIC, signatures, components, SIGKILL.
 
+mod stuck;
+
 use std::time::Duration;
 
 use sternway_tests::fleet::{Fleet, config_plan, text};

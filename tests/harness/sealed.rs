@@ -73,6 +73,8 @@ pub fn plan() -> Plan {
             undo: Undo::ByPlugin,
             timeout: Millis::seconds(30),
             wait: None,
+            confirm: None,
+            pivot: false,
             class: Class::StagedSwap,
             grants: vec![],
         }],

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sternway_core::run::{Answer, Phase, StepError};
-use sternway_core::time::Millis;
+use sternway_core::time::{Millis, Timestamp};
 
 use super::{Active, Message, Parts};
 use crate::steps::PhaseCall;
@@ -45,6 +45,20 @@ pub(super) fn call(parts: &Parts, active: &Active, step: u32, phase: Phase, atte
             })
         });
         Message::Ended { plan: plan.id(), step, phase, answer }
+    });
+}
+
+pub(super) fn wait_for_confirmation(
+    parts: &Parts,
+    active: &Active,
+    step: u32,
+    until: Timestamp,
+    left: Duration,
+) {
+    let plan = active.plan.id();
+    beside(parts, "confirm", move || {
+        std::thread::sleep(left);
+        Message::Unconfirmed { plan, step, until }
     });
 }
 

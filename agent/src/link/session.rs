@@ -50,13 +50,14 @@ pub(super) async fn run(
         Ok(endpoint) => endpoint,
         Err(error) => return broke(false, error),
     };
+    let connection = *inbox.reconnect.borrow_and_update();
     let greeted = tokio::time::timeout(CONNECT_WITHIN, greet(&endpoint, address, client, shared)).await;
     let mut session = match greeted {
         Ok(Ok(session)) => session,
         Ok(Err(reason)) => return broke(false, reason),
         Err(_) => return broke(false, "no answer in time"),
     };
-    shared.tell_driver(FromLink::Up { epoch: session.epoch });
+    shared.tell_driver(FromLink::Up { epoch: session.epoch, connection });
     let ended = session.carry(shared, inbox).await;
     session.connection.close(0_u8.into(), b"agent leaves");
     shared.tell_driver(FromLink::Down);
@@ -176,6 +177,10 @@ impl Session {
                     Ok(())
                 }
                 Some(message) = inbox.said.recv() => self.say(&message).await,
+                changed = inbox.reconnect.changed() => match changed {
+                    Ok(()) => return Ended::Told { after: Duration::ZERO },
+                    Err(_) => Err("the agent ends".into()),
+                },
                 changed = inbox.written.changed() => match changed {
                     Ok(()) => self.coalesce(shared, inbox).await,
                     Err(_) => Err("the agent ends".into()),

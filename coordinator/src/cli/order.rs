@@ -179,7 +179,7 @@ pub async fn undo(context: &Context, args: UndoArgs) -> Result<u8, Failure> {
 }
 
 /// Signs the order and hands it to the coordinator.
-async fn give(
+pub(super) async fn give(
     context: &Context,
     client: &Client,
     view: &RolloutView,
@@ -206,7 +206,7 @@ async fn give(
 }
 
 /// Says what came of it; an order that changed nothing was out of place.
-fn told(context: &Context, answer: &Answer, word: &str, key: &PersonKey) -> Result<u8, Failure> {
+pub(super) fn told(context: &Context, answer: &Answer, word: &str, key: &PersonKey) -> Result<u8, Failure> {
     let (said, took) = taken_words(answer)?;
     let Answer::Taken { sequence, status, .. } = answer else {
         unreachable!("taken_words refuses every other answer")

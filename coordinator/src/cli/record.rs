@@ -123,14 +123,20 @@ fn host_event(input: &Input, view: &RolloutView) -> Value {
         Input::CutOff => run("cut-off"),
         Input::Rejoined => run("rejoined"),
         Input::UndoOrdered { by, reason } => with(run("undo-ordered"), json!({ "by": by, "reason": reason })),
-        Input::Resumed => run("resumed"),
+        Input::Confirmed { step: number } => step(*number, "confirm", "ended"),
+        Input::NotConfirmed { step: number } => step(*number, "confirm", "failed"),
+        Input::Decided { by, reason, choice, .. } => {
+            with(run("decided"), json!({ "by": by, "reason": reason, "choice": choice }))
+        }
+        Input::Resumed { unfinished } => with(run("resumed"), json!({ "unfinished": unfinished })),
         Input::Settled { ending } => match ending {
             Ending::Finished => run("finished"),
             Ending::Undone { because } => with(run("undone"), json!({ "reason": because.to_string() })),
             Ending::Unfit { reason } => with(run("unfit"), json!({ "reason": reason })),
-            Ending::NeedsOperator { because, .. } => {
-                with(run("stuck"), json!({ "reason": because.to_string() }))
-            }
+            Ending::NeedsOperator { because, choices, evidence, .. } => with(
+                run("stuck"),
+                json!({ "reason": because.to_string(), "choices": choices, "evidence": evidence }),
+            ),
         },
         Input::Health { healthy, message } => {
             json!({ "event": "health", "healthy": healthy, "message": message })
@@ -215,6 +221,9 @@ fn decided(decision: &Decision) -> Value {
         Decision::HostDead { host, by, reason } => {
             json!({ "event": "host", "state": "dead", "host": host, "by": by, "reason": reason })
         }
+        Decision::Unstuck { host, by, reason, choice } => json!({
+            "event": "host", "state": "unstuck", "host": host, "by": by, "reason": reason, "choice": choice,
+        }),
         Decision::UndoBegan { by, reason, hosts, in_flight } => with(
             rollout("undoing"),
             json!({ "by": by, "reason": reason, "hosts": hosts, "in_flight": in_flight }),
@@ -325,11 +334,15 @@ fn host(host: &HostStatus, view: &RolloutView) -> Value {
         HostState::Done => ("done", None, host.unwell.as_ref()),
         HostState::Undone { step, reason } => ("undone", Some(*step), Some(reason)),
         HostState::Refused { reason } => ("refused", None, Some(reason)),
-        HostState::NeedsOperator { reason } => ("stuck", None, Some(reason)),
+        HostState::NeedsOperator { reason, .. } => ("stuck", None, Some(reason)),
         HostState::PuttingBack => ("putting-back", None, None),
         HostState::PutBack => ("put-back", None, None),
         HostState::Without => ("left-out", None, None),
         HostState::Dead { reason, .. } => ("dead", None, Some(reason)),
+    };
+    let question = match &host.state {
+        HostState::NeedsOperator { question, .. } => question.as_ref(),
+        _ => None,
     };
     let work = view.at_work.get(&host.host);
     json!({
@@ -339,6 +352,8 @@ fn host(host: &HostStatus, view: &RolloutView) -> Value {
         "step": step.or(work.map(|work| work.step)).map(|step| step + 1),
         "phase": work.map(|work| &work.phase),
         "reason": reason,
+        "choices": question.map(|question| &question.choices),
+        "evidence": question.map(|question| &question.evidence),
         "connected": host.connected,
         "silent": host.silent,
         "late": host.late,

@@ -87,6 +87,8 @@ struct PlanFile {
     valid: Option<String>,
     /// The recovery time promised, such as "80m"; the report compares.
     budget: Option<String>,
+    /// A new connection from outside has to be made within this time after the last step, such as "60s", or the host puts everything back by itself.
+    confirm: Option<String>,
     /// Texts put into the settings of steps as `${name}` before signing.
     vars: Option<BTreeMap<String, String>>,
     fleet: FleetTable,
@@ -173,6 +175,10 @@ struct StepTable {
     wait: Option<String>,
     /// For each phase of the step, such as "60s"; the default is the plugin's.
     timeout: Option<String>,
+    /// A new connection from outside has to be made within this time after the step, such as "60s", or the host puts everything back by itself.
+    confirm: Option<String>,
+    /// Once this step is done nothing is undone but by a person's word; at most one step of a plan.
+    pivot: Option<bool>,
 }
 
 #[derive(JsonSchema)]

@@ -141,6 +141,10 @@ fn trouble(input: &Input, view: &RolloutView) -> Option<(Tone, String)> {
             Some((Tone::Warn, format!("was halted on the host by {by}: {reason}")))
         }
         Input::ResumedLocally { by } => Some((Tone::Plain, format!("was resumed on the host by {by}"))),
+        Input::NotConfirmed { step } => Some((
+            Tone::Bad,
+            format!("step {}: nobody outside could be reached in time", words::step_of(view, *step)),
+        )),
         Input::PermittedHere { by } => Some((Tone::Warn, format!("was started on the host by {by}"))),
         _ => None,
     }
@@ -195,7 +199,21 @@ fn input_words(input: &Input, view: &RolloutView) -> String {
         Input::Rejoined => "has the coordinator again".into(),
         Input::UndoOrdered { by, reason } if reason.is_empty() => format!("was ordered by {by} to undo"),
         Input::UndoOrdered { by, reason } => format!("was ordered by {by} to undo: {reason}"),
-        Input::Resumed => "its agent was started again and goes on".into(),
+        Input::Confirmed { step: number } => {
+            format!("{} was confirmed: it can be reached from outside", step(*number))
+        }
+        Input::NotConfirmed { step: number } => {
+            format!("{} was not confirmed: nobody outside could be reached in time", step(*number))
+        }
+        Input::Decided { by, reason, choice, .. } => {
+            with(&format!("{by} decided: {}", choice.name()), reason)
+        }
+        Input::Resumed { unfinished } if unfinished.is_empty() => {
+            "its agent was started again and goes on".into()
+        }
+        Input::Resumed { unfinished } => {
+            format!("its agent was started again; in doubt: {}", unfinished.join("; "))
+        }
         Input::Settled { ending } => ending_words(ending),
         Input::Health { healthy: true, message } => with("is well", message),
         Input::Health { healthy: false, message } => with("is unwell", message),

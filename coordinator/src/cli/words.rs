@@ -9,6 +9,7 @@ use sternway_core::plan::select::fold;
 use sternway_core::rollout::{
     Decision, End, HaltCause, HoldReason, HostState, HostStatus, Note, State, Verdict,
 };
+use sternway_core::run::choice_names;
 use sternway_core::time::{Millis, Timestamp};
 use sternway_core::wire::RolloutView;
 
@@ -56,8 +57,12 @@ fn host_words(host: &HostStatus, view: &RolloutView) -> Group {
     let said =
         |group: Group, step: Option<u32>, message: &str| Group { step, message: message.to_owned(), ..group };
     match &host.state {
-        HostState::NeedsOperator { reason } => {
-            said(group(Keep::Stuck, '✘', Tone::Bad, "stuck"), None, reason)
+        HostState::NeedsOperator { reason, question } => {
+            let stuck = group(Keep::Stuck, '✘', Tone::Bad, "stuck");
+            match question {
+                Some(_) => said(stuck, None, &format!("{reason} (sternway unstick {} HOST)", view.rollout)),
+                None => said(stuck, None, reason),
+            }
         }
         HostState::Undone { step, reason } => {
             said(group(Keep::Failed, '↶', Tone::Bad, "undone"), Some(*step), reason)
@@ -326,6 +331,9 @@ pub fn decision_words(decision: &Decision, view: &RolloutView) -> String {
         Decision::HostSilent { host, wave, .. } => format!("{} {host} is silent", wave_is(*wave)),
         Decision::HostReturned { host } => format!("{host} is back, though it was declared dead"),
         Decision::HostDead { host, by, reason } => format!("{host} declared dead by {by}{}", because(reason)),
+        Decision::Unstuck { host, by, reason, choice } => {
+            format!("{host} unstuck by {by}: {}{}", choice.name(), because(reason))
+        }
         Decision::UndoBegan { by, reason, hosts, in_flight } => format!(
             "undo begun by {by}{}: {} go back{}",
             because(reason),
@@ -383,6 +391,10 @@ pub fn note_words(note: &Note) -> String {
         Note::OldNonce { host, nonce, seen } => format!("{host} asked with {nonce}, newer is {seen}"),
         Note::OutOfPlace { host } => format!("it does not fit what is known of {host}"),
         Note::NotTakingPart { host } => format!("{host} does not take part"),
+        Note::NothingAsked { host, choices } if choices.is_empty() => format!("{host} asks nobody anything"),
+        Note::NothingAsked { host, choices } => {
+            format!("{host} asks something else by now; offered: {}", choice_names(choices))
+        }
         Note::NotHeld => "it is not held".into(),
         Note::NotHalted => "it is not halted".into(),
         Note::AlreadyHalted { in_flight } => format!("it is halted already{}", in_flight_words(in_flight)),

@@ -433,6 +433,10 @@ impl Driver {
                 Some(sealed) => push(&host, Down::Message(ToAgent::Order { plan, sealed: sealed.clone() })),
                 None => tracing::error!(%rollout, %host, "an undo without a signed order cannot be told"),
             },
+            Effect::OrderUnstick { host } => match conducted.host_orders.get(&host) {
+                Some(sealed) => push(&host, Down::Message(ToAgent::Order { plan, sealed: sealed.clone() })),
+                None => tracing::error!(%rollout, %host, "a decision without a signed order cannot be told"),
+            },
             Effect::Release { host } => push(&host, Down::Message(ToAgent::Release { plan, epoch })),
             Effect::Decided(_) | Effect::Note(_) => {}
         }

@@ -67,6 +67,7 @@ pub struct Draft {
     pub to: Option<At<String>>,
     pub valid: Option<At<Millis>>,
     pub budget: Option<At<Millis>>,
+    pub confirm: Option<At<Millis>>,
     pub vars: BTreeMap<String, At<String>>,
     pub fleet: FleetDraft,
     pub approval: ApprovalDraft,
@@ -110,6 +111,8 @@ pub struct StepDraft {
     pub undo: Option<UndoDraft>,
     pub wait: Option<At<Millis>>,
     pub timeout: Option<At<Millis>>,
+    pub confirm: Option<At<Millis>>,
+    pub pivot: Option<At<bool>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -197,6 +200,7 @@ impl Draft {
         draft.to = top.line("to", SHORT_BYTES_MAX);
         draft.valid = top.length("valid");
         draft.budget = top.length("budget");
+        draft.confirm = top.length("confirm");
         for (key, example) in [
             ("name", "name = \"agora-1.3-to-1.1\""),
             ("reason", "reason = \"INC-4127: what went wrong\""),

@@ -17,8 +17,8 @@ pub const PLAN: Section = Section {
     what: "the plan",
     header: "",
     keys: &[
-        "format", "name", "reason", "severity", "service", "from", "to", "valid", "budget", "vars", "fleet",
-        "approval", "point", "step", "pace", "wave", "gate",
+        "format", "name", "reason", "severity", "service", "from", "to", "valid", "budget", "confirm",
+        "vars", "fleet", "approval", "point", "step", "pace", "wave", "gate",
     ],
     later: &["notify", "trigger", "both_versions_ok"],
 };
@@ -31,7 +31,7 @@ pub const POINT: Section =
 pub const STEP: Section = Section {
     what: "a step",
     header: "[[step]]",
-    keys: &["name", "uses", "with", "undo", "wait", "timeout"],
+    keys: &["name", "uses", "with", "undo", "wait", "timeout", "confirm", "pivot"],
     later: &["once"],
 };
 pub const PACE: Section = Section {

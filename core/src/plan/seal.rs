@@ -179,9 +179,18 @@ fn resolve_step(
         undo: step.undo,
         timeout: or(&written.timeout, Millis(manifest.default_timeout_ms)),
         wait: written.wait.as_ref().map(|wait| wait.value),
+        confirm: confirm_of(draft, written),
+        pivot: written.pivot.as_ref().is_some_and(|pivot| pivot.value),
         class: step.class,
         grants: step.grants,
     })
+}
+
+/// The plan's own `confirm` is that of its last step.
+fn confirm_of(draft: &Draft, step: &StepDraft) -> Option<Millis> {
+    let is_last = draft.steps.last().is_some_and(|last| std::ptr::eq(last, step));
+    let of_plan = draft.confirm.as_ref().filter(|_| is_last);
+    step.confirm.as_ref().or(of_plan).map(|confirm| confirm.value)
 }
 
 fn or<T: Clone>(written: &Option<At<T>>, default: T) -> T {

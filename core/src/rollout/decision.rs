@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::gate::{Evidence, Verdict};
 use super::wave::Mark;
 use crate::ids::{Group, HostName, Person};
+use crate::run::Choice;
 use crate::time::{Millis, Timestamp};
 
 /// How a rollout ended.
@@ -89,6 +90,13 @@ pub enum Decision {
         host: HostName,
         by: Person,
         reason: String,
+    },
+    /// A person answered what a stuck host asks.
+    Unstuck {
+        host: HostName,
+        by: Person,
+        reason: String,
+        choice: Choice,
     },
     /// It was given up as dead, and goes on.
     HostReturned {
@@ -245,6 +253,11 @@ pub enum Note {
     /// The host is not, or no longer, part of the rollout.
     NotTakingPart {
         host: HostName,
+    },
+    /// It asks nobody anything, or something else by now.
+    NothingAsked {
+        host: HostName,
+        choices: Vec<Choice>,
     },
     NotHeld,
     NotHalted,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Word;
 use super::wave::Mark;
 use crate::ids::Person;
+use crate::run::Question;
 use crate::time::{Millis, Timestamp};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +47,7 @@ pub enum HostState {
     /// Hands are needed on the host; it may be anywhere.
     NeedsOperator {
         reason: String,
+        question: Option<Question>,
     },
     /// Finished once; told to put everything back.
     PuttingBack,
@@ -98,6 +100,8 @@ pub struct Host {
     pub late_waves: u32,
     /// Ordered to put back, at some time.
     pub undo_ordered: bool,
+    /// The question of a stuck host that a person answered last.
+    pub decided: Option<u64>,
 }
 
 /// What a word did to a host.
@@ -135,6 +139,7 @@ impl Host {
             late: false,
             late_waves: 0,
             undo_ordered: false,
+            decided: None,
         }
     }
 
@@ -162,6 +167,12 @@ impl Host {
             self.state,
             HostState::Undone { .. } | HostState::Refused { .. } | HostState::NeedsOperator { .. }
         )
+    }
+
+    /// Stuck with a question that a person has answered, and has not said more.
+    pub(super) fn is_decided(&self) -> bool {
+        let HostState::NeedsOperator { question: Some(question), .. } = &self.state else { return false };
+        self.decided == Some(question.asked)
     }
 
     /// Nothing more is to be expected of it, unless a person acts.
@@ -271,7 +282,7 @@ impl Host {
             Word::Undone { step, reason } => {
                 self.hear_end(HostState::Undone { step: *step, reason: reason.clone() }, mark)
             }
-            Word::NeedsOperator { reason } => self.hear_stuck(reason, mark),
+            Word::NeedsOperator { reason, question } => self.hear_stuck(reason, question.as_ref(), mark),
             Word::Healthy => self.hear_health(None),
             Word::Unhealthy { reason } => self.hear_health(Some(reason.clone())),
             Word::HaltedLocally => self.hear_halted(),
@@ -352,7 +363,7 @@ impl Host {
             }
             // It will not go back either: only a person can say what now.
             HostState::PuttingBack => {
-                self.state = HostState::NeedsOperator { reason: reason.to_owned() };
+                self.state = HostState::NeedsOperator { reason: reason.to_owned(), question: None };
                 Heard::Moved
             }
             HostState::Refused { .. } => Heard::Repeated,
@@ -410,8 +421,8 @@ impl Host {
         if unpermitted { Heard::Unpermitted } else { Heard::Moved }
     }
 
-    fn hear_stuck(&mut self, reason: &str, mark: Mark) -> Heard {
-        let next = HostState::NeedsOperator { reason: reason.to_owned() };
+    fn hear_stuck(&mut self, reason: &str, question: Option<&Question>, mark: Mark) -> Heard {
+        let next = HostState::NeedsOperator { reason: reason.to_owned(), question: question.cloned() };
         if self.state == next {
             return Heard::Repeated;
         }

@@ -7,6 +7,7 @@ use super::decision::{Decision, End, Halt, HaltCause, Hold, HoldReason, Note};
 use super::wave::{Soak, WaveState, count};
 use super::{Effect, Host, HostState, Phase, Rollout, Turn};
 use crate::ids::{Group, HostName, Person};
+use crate::run::Choice;
 
 impl Rollout {
     pub(super) fn person_holds(&mut self, by: &Person, reason: &str, turn: &mut Turn) {
@@ -175,6 +176,33 @@ impl Rollout {
         if launched {
             self.tell_halt(turn);
         }
+    }
+
+    /// Which answers are sound was decided by the host when it asked; the host
+    /// judges this one again, signature and all.
+    pub(super) fn person_unsticks(
+        &mut self,
+        name: &HostName,
+        by: &Person,
+        reason: &str,
+        (choice, asked): (Choice, u64),
+        turn: &mut Turn,
+    ) {
+        let Some(host) = self.hosts.get_mut(name) else {
+            return turn.note(Note::UnknownHost { host: name.clone() });
+        };
+        let question = match &host.state {
+            HostState::NeedsOperator { question: Some(question), .. } => question,
+            _ => return turn.note(Note::NothingAsked { host: name.clone(), choices: Vec::new() }),
+        };
+        if question.asked != asked || !question.choices.contains(&choice) {
+            let choices = question.choices.clone();
+            return turn.note(Note::NothingAsked { host: name.clone(), choices });
+        }
+        host.decided = Some(asked);
+        let (host, by, reason) = (name.clone(), by.clone(), reason.to_owned());
+        turn.effects.push(Effect::OrderUnstick { host: host.clone() });
+        turn.decided(Decision::Unstuck { host, by, reason, choice });
     }
 
     pub(super) fn person_excludes(&mut self, name: &HostName, by: &Person, reason: &str, turn: &mut Turn) {

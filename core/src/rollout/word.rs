@@ -2,24 +2,24 @@
 //! a few move the machine.
 
 use super::Word;
-use crate::run::{Answer, Because, Ending, Input, Phase, Told, Verdict};
+use crate::run::{Answer, Ending, Input, Phase, Question, Told, Verdict};
 
-/// The word, if any, in what a host told.
-pub fn word_of(told: &Told) -> Option<Word> {
+/// The word, if any, in the record of this number that a host told.
+pub fn word_of(sequence: u64, told: &Told) -> Option<Word> {
     match told {
-        Told::Run { input, .. } => word_of_input(input),
+        Told::Run { input, .. } => word_of_input(sequence, input),
         Told::Call { .. } | Told::Internal => None,
     }
 }
 
-fn word_of_input(input: &Input) -> Option<Word> {
+fn word_of_input(sequence: u64, input: &Input) -> Option<Word> {
     match input {
         Input::Staged { .. } => Some(Word::Staged),
         Input::PermitAsked { nonce } => Some(Word::AsksPermit { nonce: *nonce }),
         // The first phase of a step; the others say nothing new.
         Input::Began { step, phase: Phase::Look, attempt: 1 } => Some(Word::Began { step: *step }),
         Input::Ended { step, phase, answer } => word_of_end(*step, *phase, answer),
-        Input::Settled { ending } => Some(word_of_ending(ending)),
+        Input::Settled { ending } => Some(word_of_ending(sequence, ending)),
         Input::Health { healthy: true, .. } => Some(Word::Healthy),
         Input::Health { healthy: false, message } => Some(Word::Unhealthy { reason: message.clone() }),
         Input::HaltedLocally { .. } => Some(Word::HaltedLocally),
@@ -37,7 +37,10 @@ fn word_of_input(input: &Input) -> Option<Word> {
         | Input::CutOff
         | Input::Rejoined
         | Input::UndoOrdered { .. }
-        | Input::Resumed
+        | Input::Resumed { .. }
+        | Input::Confirmed { .. }
+        | Input::NotConfirmed { .. }
+        | Input::Decided { .. }
         | Input::Released => None,
     }
 }
@@ -71,35 +74,29 @@ fn word_of_end(step: u32, phase: Phase, answer: &Answer) -> Option<Word> {
     }
 }
 
-fn word_of_ending(ending: &Ending) -> Word {
+fn word_of_ending(sequence: u64, ending: &Ending) -> Word {
     match ending {
         Ending::Finished => Word::Finished,
-        Ending::Undone { because } => Word::Undone { step: step_of(because), reason: because.to_string() },
+        Ending::Undone { because } => {
+            Word::Undone { step: because.step().unwrap_or_default(), reason: because.to_string() }
+        }
         Ending::Unfit { reason } => Word::Refused { reason: reason.clone() },
-        Ending::NeedsOperator { because, .. } => Word::NeedsOperator { reason: because.to_string() },
-    }
-}
-
-fn step_of(because: &Because) -> u32 {
-    match because {
-        Because::StepFailed { step, .. }
-        | Because::InDoubt { step, .. }
-        | Because::InterruptedTooOften { step, .. }
-        | Because::NoWayBack { step, .. }
-        | Because::UndoFailed { step, .. } => *step,
-        Because::Ordered { .. } | Because::CutOff => 0,
+        Ending::NeedsOperator { because, choices, evidence, .. } => {
+            let question = Question { asked: sequence, choices: choices.clone(), evidence: evidence.clone() };
+            Word::NeedsOperator { reason: because.to_string(), question: Some(question) }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::ids::PlanId;
-    use crate::run::{Action, Finding, Looked, Outcome, Risk, StepError, Verification};
+    use crate::run::{Action, Because, Choice, Finding, Looked, Outcome, Risk, StepError, Verification};
 
     use super::*;
 
     fn word(input: Input) -> Option<Word> {
-        word_of(&Told::Run { plan: PlanId([0; 32]), input })
+        word_of(7, &Told::Run { plan: PlanId([0; 32]), input })
     }
 
     fn ended(phase: Phase, answer: Answer) -> Option<Word> {
@@ -125,7 +122,7 @@ mod tests {
         assert_eq!(word(Input::PermitAsked { nonce: 3 }), Some(Word::AsksPermit { nonce: 3 }));
         assert_eq!(word(Input::Permitted { nonce: 3, epoch: 1 }), None);
         assert_eq!(word(Input::HaltTold), None);
-        assert_eq!(word_of(&Told::Internal), None);
+        assert_eq!(word_of(7, &Told::Internal), None);
     }
 
     #[test]
@@ -188,8 +185,20 @@ mod tests {
         );
         let stuck = Because::NoWayBack { step: 1, name: "drop".parse().unwrap() };
         assert_eq!(
-            settled(Ending::NeedsOperator { because: stuck.clone(), undo_of: None }),
-            Some(Word::NeedsOperator { reason: stuck.to_string() })
+            settled(Ending::NeedsOperator {
+                because: stuck.clone(),
+                undo_of: None,
+                choices: vec![Choice::PutBack],
+                evidence: vec!["x".into()]
+            }),
+            Some(Word::NeedsOperator {
+                reason: stuck.to_string(),
+                question: Some(Question {
+                    asked: 7,
+                    choices: vec![Choice::PutBack],
+                    evidence: vec!["x".into()]
+                })
+            })
         );
     }
 }

@@ -1,14 +1,17 @@
-//! The transition table of a run.
+//! The transition table of a run: the way forward stands here, the way back,
+//! what is in doubt after a restart, and what a person decides beside it.
+
+mod back;
+mod decision;
+mod doubt;
 
 use super::answer::{Answer, Looked, Outcome, Prepared, StepError, Verdict};
 use super::record::{Because, Ending, Entry, Input, Phase};
 use crate::ids::StepName;
 use crate::manifest::Class;
 use crate::plan::{CutOff, Plan, Undo};
-use crate::time::Millis;
+use crate::time::{Millis, Timestamp};
 
-/// Tries of one undo before a person is asked.
-const UNDO_TRIES_MAX: u32 = 3;
 /// Starts of one phase, over restarts of the agent, before a person is asked.
 const ATTEMPTS_MAX: u32 = 5;
 
@@ -30,6 +33,12 @@ pub enum Effect {
     Wait {
         step: u32,
         length: Millis,
+    },
+    /// Prove by a new connection from outside that the host can still be
+    /// reached; `until` holds over restarts and reboots.
+    Confirm {
+        step: u32,
+        until: Timestamp,
     },
     /// Remove what a failed `prepare` left beside.
     Discard {
@@ -57,6 +66,11 @@ pub enum Stage {
     Waiting {
         step: u32,
     },
+    /// The step is verified; whether the host can still be reached is not.
+    Confirming {
+        step: u32,
+        until: Timestamp,
+    },
     /// Between two steps: cut off, and the plan says hold; or halted on this host.
     Paused {
         step: u32,
@@ -78,6 +92,12 @@ struct StepProgress {
     outcome: Option<Outcome>,
     /// `apply` may have touched the host, and it is not put back yet.
     touched: bool,
+    /// Verified, and confirmed where that is wanted.
+    done: bool,
+    /// Failed tries past the pivot, where failing does not turn the run round.
+    failures: u32,
+    /// An undo of it is under way, or was when the agent died.
+    undo_began: bool,
     undo_failures: u32,
 }
 
@@ -88,6 +108,8 @@ struct StepRules {
     class: Class,
     way_back: bool,
     wait: Option<Millis>,
+    confirm: Option<Millis>,
+    pivot: bool,
 }
 
 /// One plan on one host. Rebuilt by handling its entries again.
@@ -103,6 +125,22 @@ pub struct Run {
     /// By a person at this host.
     halted: bool,
     undo_ordered: Option<Because>,
+    /// Why it turned round, kept while a person decides about a stuck undo.
+    turned: Option<Because>,
+    /// The step in doubt that is looked at again before anything else.
+    probing: Option<u32>,
+    /// The step that is begun again once it is put back.
+    redo: Option<u32>,
+    /// Calls that had begun and not ended when the agent last started.
+    unfinished: Vec<String>,
+    /// Starts of the agent since the last record that says more.
+    starts: u32,
+    /// The question a person answered last.
+    decided: u64,
+    /// When it got stuck: the record's number in the journal.
+    stuck_at: u64,
+    /// Of the entry in hand.
+    now: Timestamp,
 }
 
 impl Run {
@@ -115,6 +153,8 @@ impl Run {
                 class: step.class,
                 way_back: step.undo != Undo::Nothing,
                 wait: step.wait,
+                confirm: step.confirm,
+                pivot: step.pivot,
             })
             .collect();
         Self {
@@ -127,6 +167,14 @@ impl Run {
             cut_off: false,
             halted: false,
             undo_ordered: None,
+            turned: None,
+            probing: None,
+            redo: None,
+            unfinished: Vec::new(),
+            starts: 0,
+            decided: 0,
+            stuck_at: 0,
+            now: Timestamp::default(),
         }
     }
 
@@ -160,9 +208,11 @@ impl Run {
     pub fn is_disturbed(&self) -> bool {
         match &self.stage {
             Stage::Staging | Stage::Asking { .. } | Stage::Closed => false,
-            Stage::Running { .. } | Stage::Waiting { .. } | Stage::Paused { .. } | Stage::Undoing { .. } => {
-                true
-            }
+            Stage::Running { .. }
+            | Stage::Waiting { .. }
+            | Stage::Confirming { .. }
+            | Stage::Paused { .. }
+            | Stage::Undoing { .. } => true,
             Stage::Settling(ending) | Stage::Settled(ending) => {
                 matches!(ending, Ending::NeedsOperator { .. })
             }
@@ -180,6 +230,7 @@ impl Run {
                 vec![Effect::Call { step: *step, phase: *phase, attempt: *attempt }]
             }
             Stage::Waiting { step } => vec![self.wait_of(*step)],
+            Stage::Confirming { step, until } => vec![Effect::Confirm { step: *step, until: *until }],
             Stage::Paused { .. } => vec![],
             Stage::Undoing { step, attempt, .. } => {
                 vec![Effect::Call { step: *step, phase: Phase::Undo, attempt: *attempt }]
@@ -194,6 +245,10 @@ impl Run {
     /// Takes what happened, returns what to do. Deterministic; an input that
     /// does not belong to the state changes nothing.
     pub fn handle(&mut self, entry: &Entry) -> Vec<Effect> {
+        self.now = entry.at;
+        if !matches!(entry.input, Input::Resumed { .. } | Input::CutOff | Input::Rejoined) {
+            self.starts = 0;
+        }
         match &entry.input {
             Input::Accepted { .. } => self.owed(),
             Input::Staged { point } => self.staged(point.clone()),
@@ -219,9 +274,13 @@ impl Run {
             Input::UndoOrdered { by, reason } => {
                 self.order_undo(Because::Ordered { by: by.clone(), reason: reason.clone() })
             }
-            Input::Resumed => self.resumed(),
+            Input::Confirmed { step } => self.confirmed(*step),
+            Input::NotConfirmed { step } => self.not_confirmed(*step),
+            Input::Decided { by, reason, choice, asked } => self.decided(by, reason, *choice, *asked),
+            Input::Resumed { unfinished } => self.resumed(unfinished),
             Input::Settled { ending } => match &self.stage {
                 Stage::Settling(settling) if settling == ending => {
+                    self.stuck_at = entry.sequence;
                     self.stage = Stage::Settled(ending.clone());
                     self.owed()
                 }
@@ -327,6 +386,7 @@ impl Run {
             }
             Stage::Undoing { step: undoing, attempt, .. } if *undoing == step && phase == Phase::Undo => {
                 *attempt = began;
+                self.steps[step as usize].undo_began = true;
             }
             _ => {}
         }
@@ -347,6 +407,9 @@ impl Run {
     }
 
     fn phase_ended(&mut self, step: u32, phase: Phase, answer: &Answer) -> Vec<Effect> {
+        if self.probing == Some(step) {
+            return self.probed(step, answer);
+        }
         let progress = &mut self.steps[step as usize];
         let next = match (phase, answer) {
             (Phase::Look, Answer::Looked(looked)) => {
@@ -359,9 +422,18 @@ impl Run {
                     };
                     return self.failed(step, phase, &error);
                 }
-                match looked.actions.is_empty() {
-                    true => return self.after_step(step),
-                    false => Phase::Prepare,
+                match (looked.actions.is_empty(), progress.touched) {
+                    (false, _) => Phase::Prepare,
+                    (true, false) => return self.after_step(step),
+                    // It was at work before; that it did its work is still to be proven.
+                    (true, true) => {
+                        progress.outcome.get_or_insert(Outcome {
+                            changed: true,
+                            summary: "found done".into(),
+                            state: looked.state.clone(),
+                        });
+                        Phase::Verify
+                    }
                 }
             }
             (Phase::Prepare, Answer::Prepared(prepared)) => {
@@ -400,7 +472,38 @@ impl Run {
         }
     }
 
+    /// The step is verified, or there was nothing to do.
     fn after_step(&mut self, step: u32) -> Vec<Effect> {
+        let changed = self.steps.iter().any(|progress| progress.touched);
+        if let Some(within) = self.rules[step as usize].confirm
+            && changed
+            && self.undo_ordered.is_none()
+        {
+            self.stage = Stage::Confirming { step, until: self.now + within };
+            return self.owed();
+        }
+        self.after_confirmation(step)
+    }
+
+    fn confirmed(&mut self, step: u32) -> Vec<Effect> {
+        match self.stage {
+            Stage::Confirming { step: confirming, .. } if confirming == step => self.after_confirmation(step),
+            _ => vec![],
+        }
+    }
+
+    fn not_confirmed(&mut self, step: u32) -> Vec<Effect> {
+        match self.stage {
+            Stage::Confirming { step: confirming, .. } if confirming == step => {
+                let name = self.rules[step as usize].name.clone();
+                self.turn_round(step, Because::NotConfirmed { step, name })
+            }
+            _ => vec![],
+        }
+    }
+
+    fn after_confirmation(&mut self, step: u32) -> Vec<Effect> {
+        self.steps[step as usize].done = true;
         if self.rules[step as usize].wait.is_some() && self.undo_ordered.is_none() {
             self.stage = Stage::Waiting { step };
             return self.owed();
@@ -427,7 +530,7 @@ impl Run {
             self.stage = Stage::Paused { step: next };
             return vec![];
         }
-        if self.cut_off && self.cut_off_rule == CutOff::Undo {
+        if self.cut_off && self.cut_off_rule == CutOff::Undo && !self.is_past_pivot() {
             return self.turn_round(next.saturating_sub(1), Because::CutOff);
         }
         self.begin_step(next)
@@ -438,130 +541,6 @@ impl Run {
         match self.stage {
             Stage::Paused { step } if !cut_off => self.go_on(step),
             _ => vec![],
-        }
-    }
-
-    fn order_undo(&mut self, because: Because) -> Vec<Effect> {
-        match &self.stage {
-            Stage::Staging | Stage::Asking { .. } => self.settle(Ending::Undone { because }),
-            Stage::Running { .. } => {
-                self.undo_ordered = Some(because);
-                vec![]
-            }
-            Stage::Waiting { step } => {
-                let step = *step;
-                self.turn_round(step, because)
-            }
-            Stage::Paused { step } => {
-                let step = step.saturating_sub(1);
-                self.turn_round(step, because)
-            }
-            Stage::Settled(Ending::Finished | Ending::NeedsOperator { .. }) => {
-                self.steps.iter_mut().for_each(|step| step.undo_failures = 0);
-                self.turn_round(self.steps.len().saturating_sub(1) as u32, because)
-            }
-            Stage::Undoing { .. } | Stage::Settling(_) | Stage::Settled(_) | Stage::Closed => vec![],
-        }
-    }
-
-    fn failed(&mut self, step: u32, phase: Phase, error: &StepError) -> Vec<Effect> {
-        let because = Because::StepFailed {
-            step,
-            name: self.rules[step as usize].name.clone(),
-            phase,
-            code: error.code.clone(),
-            message: error.message.clone(),
-        };
-        let touched = self.steps[step as usize].touched;
-        if touched && !error.undo_advised {
-            return self.settle(Ending::NeedsOperator { because, undo_of: None });
-        }
-        let mut effects = match phase {
-            Phase::Prepare => vec![Effect::Discard { step }],
-            _ => vec![],
-        };
-        self.undo_ordered = None;
-        effects.extend(self.turn_round(step, because));
-        effects
-    }
-
-    /// Undoes the newest touched step at or before `from`; with none left the run is undone.
-    fn turn_round(&mut self, from: u32, because: Because) -> Vec<Effect> {
-        let newest = (0..=from as usize).rev().find(|step| {
-            self.steps.get(*step).is_some_and(|progress| progress.touched)
-                && self.rules[*step].class != Class::Observe
-        });
-        let Some(step) = newest else {
-            return self.settle(Ending::Undone { because });
-        };
-        let rules = &self.rules[step];
-        if !rules.way_back {
-            let because = Because::NoWayBack { step: step as u32, name: rules.name.clone() };
-            return self.settle(Ending::NeedsOperator { because, undo_of: Some(step as u32) });
-        }
-        self.stage = Stage::Undoing { step: step as u32, attempt: 1, because };
-        self.owed()
-    }
-
-    fn undo_ended(&mut self, step: u32, answer: &Answer, because: Because) -> Vec<Effect> {
-        let error = match answer {
-            Answer::Undone(_) => {
-                self.steps[step as usize].touched = false;
-                return self.turn_round(step, because);
-            }
-            Answer::Failed(error) => error.clone(),
-            other => wrong_answer(Phase::Undo, other),
-        };
-        let progress = &mut self.steps[step as usize];
-        progress.undo_failures += 1;
-        let failures = progress.undo_failures;
-        let rules = &self.rules[step as usize];
-        if failures < UNDO_TRIES_MAX && rules.class.may_run_again() {
-            self.stage = Stage::Undoing { step, attempt: failures + 1, because };
-            return self.owed();
-        }
-        let because =
-            Because::UndoFailed { step, name: rules.name.clone(), code: error.code, message: error.message };
-        self.settle(Ending::NeedsOperator { because, undo_of: Some(step) })
-    }
-
-    /// The agent starts again: what was in flight is in doubt, and its class decides.
-    fn resumed(&mut self) -> Vec<Effect> {
-        match self.stage.clone() {
-            Stage::Asking { nonce } if nonce == self.nonce => self.ask(),
-            // Nothing of this step has touched the host, so it is still between two steps.
-            Stage::Running { step, .. }
-                if self.halted && self.undo_ordered.is_none() && !self.steps[step as usize].touched =>
-            {
-                self.stage = Stage::Paused { step };
-                vec![]
-            }
-            Stage::Running { step, phase, attempt } => {
-                let rules = &self.rules[step as usize];
-                let in_doubt = phase == Phase::Apply && self.steps[step as usize].touched;
-                if in_doubt && !rules.class.may_run_again() {
-                    let because = Because::InDoubt { step, name: rules.name.clone() };
-                    return self.settle(Ending::NeedsOperator { because, undo_of: None });
-                }
-                if attempt >= ATTEMPTS_MAX {
-                    let because =
-                        Because::InterruptedTooOften { step, name: rules.name.clone(), times: attempt };
-                    return self.turn_round(step, because);
-                }
-                self.stage = Stage::Running { step, phase, attempt: attempt + 1 };
-                self.owed()
-            }
-            Stage::Undoing { step, attempt, because } => {
-                let rules = &self.rules[step as usize];
-                if attempt >= ATTEMPTS_MAX {
-                    let because =
-                        Because::InterruptedTooOften { step, name: rules.name.clone(), times: attempt };
-                    return self.settle(Ending::NeedsOperator { because, undo_of: Some(step) });
-                }
-                self.stage = Stage::Undoing { step, attempt: attempt + 1, because };
-                self.owed()
-            }
-            _ => self.owed(),
         }
     }
 

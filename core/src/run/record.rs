@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
+use super::decision::Choice;
 use crate::ids::{Digest, HostName, JournalId, Person, PlanId, RolloutId, StepName};
 use crate::time::Timestamp;
 use crate::trust::Signer;
@@ -106,8 +107,26 @@ pub enum Input {
         by: Person,
         reason: String,
     },
-    /// This agent process started and found the run open.
-    Resumed,
+    /// A new connection from outside was made after the step's change.
+    Confirmed {
+        step: u32,
+    },
+    /// The time for it is over.
+    NotConfirmed {
+        step: u32,
+    },
+    /// A person's signed answer to the question that stands in record `asked`.
+    Decided {
+        by: Person,
+        reason: String,
+        choice: Choice,
+        asked: u64,
+    },
+    /// This agent process started and found the run open, with these calls
+    /// begun and not ended.
+    Resumed {
+        unfinished: Vec<String>,
+    },
     Settled {
         ending: Ending,
     },
@@ -142,8 +161,14 @@ pub enum Ending {
     Undone { because: Because },
     /// It could not take part; nothing was touched.
     Unfit { reason: String },
-    /// A person has to look.
-    NeedsOperator { because: Because, undo_of: Option<u32> },
+    /// A person has to look, and to choose.
+    NeedsOperator {
+        because: Because,
+        /// The step whose undo did not come through, if it was on its way back.
+        undo_of: Option<u32>,
+        choices: Vec<Choice>,
+        evidence: Vec<String>,
+    },
 }
 
 /// Why a run turned round, or why it cannot go on, as a value.
@@ -164,6 +189,26 @@ pub enum Because {
     NoWayBack { step: u32, name: StepName },
     #[error("undoing `{name}` failed: {message}")]
     UndoFailed { step: u32, name: StepName, code: String, message: String },
+    #[error("after `{name}` nobody outside could be reached in time")]
+    NotConfirmed { step: u32, name: StepName },
+    #[error("the agent started {starts} times in `{name}` and got nowhere")]
+    CrashLoop { step: u32, name: StepName, starts: u32 },
+}
+
+impl Because {
+    /// The step it speaks of, counted from 0.
+    pub fn step(&self) -> Option<u32> {
+        match self {
+            Self::StepFailed { step, .. }
+            | Self::InDoubt { step, .. }
+            | Self::InterruptedTooOften { step, .. }
+            | Self::NoWayBack { step, .. }
+            | Self::UndoFailed { step, .. }
+            | Self::NotConfirmed { step, .. }
+            | Self::CrashLoop { step, .. } => Some(*step),
+            Self::Ordered { .. } | Self::CutOff => None,
+        }
+    }
 }
 
 /// Every kind of record in an agent's step journal.

@@ -6,6 +6,7 @@ use super::order::{ORDER_VALID_MAX, Order, Verb};
 use super::seal::{Signer, Verified};
 use crate::ids::{HostName, PlanId};
 use crate::plan::{self, Plan};
+use crate::run::NotToDecide;
 use crate::time::{Millis, Timestamp};
 
 /// A plan that may run on this host. [`Verified::admit`] and
@@ -74,6 +75,10 @@ pub enum Refusal {
     Settings { step: usize },
     #[error("the order is for another plan")]
     OtherPlan,
+    #[error(transparent)]
+    NotToDecide(NotToDecide),
+    #[error("the order is for `{meant}`, not for this host")]
+    OtherHost { meant: HostName },
     #[error("the order is not one for hosts")]
     NotForHosts,
     /// Signatures or bytes; text, since it comes from the seal.
@@ -166,11 +171,13 @@ fn check_shape(plan: &Plan) -> Result<(), Refusal> {
 }
 
 impl Verified<Order> {
-    /// Whether this order may be carried out on a host that runs, or ran, `plan`.
-    pub fn admit_undo(&self, plan: PlanId, now: Timestamp) -> Result<(), Refusal> {
+    /// Whether this order may be carried out on this host, which runs, or ran, `plan`.
+    pub fn admit_on(&self, plan: PlanId, host: &HostName, now: Timestamp) -> Result<(), Refusal> {
         self.admit_for(plan, now)?;
-        match self.value().verb {
+        match &self.value().verb {
             Verb::Undo => Ok(()),
+            Verb::Unstick { host: meant, .. } if meant == host => Ok(()),
+            Verb::Unstick { host: meant, .. } => Err(Refusal::OtherHost { meant: meant.clone() }),
             Verb::Approve { .. } => Err(Refusal::NotForHosts),
         }
     }

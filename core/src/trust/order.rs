@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::seal::Payload;
-use crate::ids::{FleetId, Nonce, Person, PlanId};
+use crate::ids::{FleetId, HostName, Nonce, Person, PlanId};
+use crate::run::Choice;
 use crate::time::{Millis, Timestamp};
 
 /// Longest validity of an order.
@@ -29,6 +30,8 @@ pub enum Verb {
     Approve { wave: u32 },
     /// Put finished hosts back.
     Undo,
+    /// The answer to what a stuck host asks, in the record `asked` of its journal.
+    Unstick { host: HostName, choice: Choice, asked: u64 },
 }
 
 impl Payload for Order {

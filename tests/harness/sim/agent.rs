@@ -127,7 +127,7 @@ impl SimAgent {
         }
         let same = died.as_ref() == Some(&run);
         self.run = Some(run);
-        self.note(Input::Resumed, now);
+        self.note(Input::Resumed { unfinished: Vec::new() }, now);
         same
     }
 
@@ -192,6 +192,7 @@ impl SimAgent {
                 self.work.push((takes(10, 3_000, &mut self.chance), Work::Phase { step, phase }));
             }
             Effect::Wait { step, length } => self.work.push((length, Work::Wait { step })),
+            Effect::Confirm { step, .. } => self.note(Input::Confirmed { step }, now),
             Effect::Settle(ending) => self.note(Input::Settled { ending }, now),
             Effect::Watch => self.work.push((Millis::seconds(2), Work::Watch)),
             Effect::Discard { .. } | Effect::Close => {}

@@ -66,7 +66,7 @@ impl Conductor {
                 continue;
             }
             *heard = *sequence;
-            if let Some(word) = word_of(told) {
+            if let Some(word) = word_of(*sequence, told) {
                 effects.extend(self.take(Input::Host { host: host.clone(), word }, now, seen));
             }
         }

@@ -341,6 +341,8 @@ impl SimFleet {
                 Effect::OrderUndo { host } => {
                     self.send(&host, ToAgent::Undo { by: person("maria"), reason: "all back".into() });
                 }
+                // Nobody decides anything here yet.
+                Effect::OrderUnstick { .. } => {}
                 Effect::Release { host } => self.send(&host, ToAgent::Release { epoch }),
                 Effect::Decided(_) | Effect::Note(_) => {}
             }

@@ -101,6 +101,8 @@ fn plan(hosts: Vec<HostName>, waves: Vec<Wave>, chance: &mut Chance) -> Plan {
             undo: Undo::ByPlugin,
             timeout: Millis::minutes(1),
             wait: chance.per_mille(300).then(|| Millis::seconds(2)),
+            confirm: None,
+            pivot: false,
             class: *chance.pick(&classes).expect("there are classes"),
             grants: Vec::new(),
         })

@@ -147,6 +147,19 @@ fn step_lines(at: usize, step: &Step) -> Vec<Line> {
     });
     lines.extend(step.wait.map(|wait| row("  wait", format!("{wait} afterwards"))));
     lines.extend(
+        step.confirm.map(|within| {
+            row("  confirm", format!("reached from outside within {within}, or all is put back"))
+        }),
+    );
+    if step.pivot {
+        lines.push(
+            Line::new()
+                .add(Tone::Bad, "  pivot")
+                .pad_to(WORD_COLUMNS)
+                .plain("from here on only a person's word undoes anything"),
+        );
+    }
+    lines.extend(
         step.grants.iter().map(|grant| row("  may", format!("{}: {}", grant.power, grant.scopes.join(" ")))),
     );
     lines

@@ -126,6 +126,20 @@ impl Database {
         Ok(found)
     }
 
+    /// The newest signed order for each host of a rollout that had one.
+    pub fn host_orders(&self, rollout: &RolloutId) -> Result<BTreeMap<HostName, Vec<u8>>, StoreError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT host, sealed FROM host_orders WHERE rollout = ?1")?;
+        let mut rows = statement.query(params![rollout.as_str()])?;
+        let mut orders = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let host: String = row.get("host")?;
+            let host = host.parse().map_err(|_| StoreError::Row(format!("no host's name: {host}")))?;
+            orders.insert(host, row.get("sealed")?);
+        }
+        Ok(orders)
+    }
+
     /// All entries of a rollout, in order.
     pub fn entries(&self, rollout: &RolloutId) -> Result<Vec<Entry>, StoreError> {
         let mut statement = self

@@ -27,6 +27,12 @@ CREATE TABLE entries (
     input BLOB NOT NULL,
     PRIMARY KEY (rollout, sequence)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE host_orders (
+    rollout TEXT NOT NULL REFERENCES rollouts (id),
+    host TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    PRIMARY KEY (rollout, host)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE lines (
     sequence INTEGER PRIMARY KEY,
     rollout TEXT NOT NULL,

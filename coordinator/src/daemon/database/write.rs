@@ -16,6 +16,8 @@ pub struct Commit {
     pub rollouts: Vec<RolloutRow>,
     /// The newest signed order to undo of a rollout.
     pub undo_orders: Vec<(RolloutId, Vec<u8>)>,
+    /// The newest signed order for one host of a rollout.
+    pub host_orders: Vec<(RolloutId, HostName, Vec<u8>)>,
     pub entries: Vec<(RolloutId, Entry)>,
     pub lines: Vec<(RolloutId, LogLine)>,
     pub events: Vec<(HostName, JournalId, Event)>,
@@ -32,6 +34,7 @@ impl Commit {
     pub fn is_empty(&self) -> bool {
         self.rollouts.is_empty()
             && self.undo_orders.is_empty()
+            && self.host_orders.is_empty()
             && self.entries.is_empty()
             && self.lines.is_empty()
             && self.events.is_empty()
@@ -84,6 +87,13 @@ impl Database {
             transaction
                 .prepare_cached("UPDATE rollouts SET undo_order = ?2 WHERE id = ?1")?
                 .execute(params![rollout.as_str(), sealed])?;
+        }
+        for (rollout, host, sealed) in &commit.host_orders {
+            transaction
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO host_orders (rollout, host, sealed) VALUES (?1, ?2, ?3)",
+                )?
+                .execute(params![rollout.as_str(), host.as_str(), sealed])?;
         }
         for (rollout, entry) in &commit.entries {
             transaction

@@ -27,6 +27,8 @@ pub(super) struct Conducted {
     pub(super) launched_at: Timestamp,
     signers: Vec<Signer>,
     pub(super) undo_order: Option<Vec<u8>>,
+    /// What persons decided about stuck hosts, signed.
+    pub(super) host_orders: BTreeMap<HostName, Vec<u8>>,
     pub(super) machine: Rollout,
     /// An invariant was found broken; said once.
     pub(super) is_odd: bool,
@@ -49,6 +51,7 @@ impl Conducted {
             launched_at: row.launched_at,
             signers: row.signers,
             undo_order: row.undo_order,
+            host_orders: BTreeMap::new(),
             is_odd: false,
             at_work: BTreeMap::new(),
             newest_line: 0,
@@ -70,6 +73,7 @@ impl Conducted {
         for entry in database.entries(&id).map_err(DriverError::Load)? {
             conducted.machine.handle(&entry);
         }
+        conducted.host_orders = database.host_orders(&id).map_err(DriverError::Load)?;
         if conducted.has_ended() {
             conducted.newest_line = database.newest_line(&id).map_err(DriverError::Load)?;
         } else {

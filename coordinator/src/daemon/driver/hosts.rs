@@ -167,7 +167,7 @@ impl Driver {
             return;
         };
         self.line(&id, line, turn);
-        if let Some(word) = word_of(&event.told) {
+        if let Some(word) = word_of(event.sequence, &event.told) {
             self.apply(&id, Input::Host { host: host.clone(), word }, turn);
         }
     }

@@ -262,7 +262,7 @@ impl Driver {
         })
     }
 
-    /// A signed order: approve a wave, or undo. The certificate says who carries
+    /// A signed order: approve a wave, undo, or say how a stuck host goes on. The certificate says who carries
     /// it, the signature who ordered it; the latter counts.
     fn order(
         &mut self,
@@ -286,7 +286,7 @@ impl Driver {
         let (by, reason) = (signer.person.clone(), order.value().reason.clone());
         check_reason(&reason)?;
         let detail = format!("signed by {by}: {reason}");
-        match order.value().verb {
+        match order.value().verb.clone() {
             Verb::Approve { wave } => {
                 let index = wave.checked_sub(1).map_or(usize::MAX, |index| index as usize);
                 let wanted = conducted.machine.status().waves.get(index).map(|wave| wave.approve.clone());
@@ -310,6 +310,19 @@ impl Driver {
                     conducted.undo_order = Some(bytes);
                 }
                 self.said("undo", carrier, rollout, detail, Input::UndoAll { by, reason }, turn)
+            }
+            Verb::Unstick { host, choice, asked } => {
+                let action = format!("unstick {host}: {}", choice.name());
+                let input = Input::Unstick { host: host.clone(), by, reason, choice, asked };
+                let answer = self.said(&action, carrier, rollout, detail, input, turn)?;
+                // An order that changed nothing must not take the place of one that did.
+                if matches!(&answer, Answer::Taken { decisions, .. } if !decisions.is_empty()) {
+                    turn.commit.host_orders.push((rollout.clone(), host.clone(), bytes.clone()));
+                    if let Some(conducted) = self.rollouts.get_mut(rollout) {
+                        conducted.host_orders.insert(host, bytes);
+                    }
+                }
+                Ok(answer)
             }
         }
     }

@@ -1,6 +1,8 @@
 //! Each step against its plugin: is the plugin here, are its settings right,
 //! and is the way back declared?
 
+mod pivot;
+
 use std::collections::BTreeMap;
 
 use crate::grant::{self, Grant};
@@ -59,6 +61,7 @@ pub(crate) fn check(draft: &Draft, catalogue: &Catalogue, problems: &mut Vec<Pro
         problems
             .push(Problem::error("P130", 0..0, message).label(format!("this one uses {}", plugins.len())));
     }
+    pivot::check(draft, problems);
     vars::check(draft, problems);
 }
 

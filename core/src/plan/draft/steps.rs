@@ -22,6 +22,8 @@ pub(super) fn read(top: &mut Reader<'_, '_>) -> Vec<StepDraft> {
             undo: undo(&mut step),
             wait: step.length("wait"),
             timeout: step.length("timeout"),
+            confirm: step.length("confirm"),
+            pivot: step.flag("pivot"),
         });
         step.finish();
     }

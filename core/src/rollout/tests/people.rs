@@ -131,7 +131,7 @@ fn a_done_rollout_can_still_be_undone_and_a_host_that_cannot_is_an_exception() {
     desk.finishes("a-1");
     desk.waits(SOAK);
     desk.undo_all();
-    desk.say("a-1", Word::NeedsOperator { reason: "the point is gone".into() });
+    desk.say("a-1", Word::NeedsOperator { reason: "the point is gone".into(), question: None });
     assert_eq!(desk.state(), State::Ended(End::UndoneWithExceptions));
     let status = desk.rollout.status();
     assert_eq!((status.stuck.clone(), status.exit_code()), (hosts(&["a-1"]), 12));

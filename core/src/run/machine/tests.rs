@@ -1,11 +1,14 @@
 //! Claims about the machine.
 
+mod doubt;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::ids::{FleetId, Nonce, PlanId};
 use crate::plan::{Approval, Pace, Severity, Step};
 use crate::run::answer::{Action, Finding, Risk};
+use crate::run::decision::Choice;
 use crate::time::Timestamp;
 
 fn step(name: &str, class: Class, undo: Undo) -> Step {
@@ -16,6 +19,8 @@ fn step(name: &str, class: Class, undo: Undo) -> Step {
         undo,
         timeout: Millis::seconds(60),
         wait: None,
+        confirm: None,
+        pivot: false,
         class,
         grants: vec![],
     }
@@ -127,7 +132,7 @@ impl Bench {
             again.handle(entry);
         }
         assert_eq!(again, self.run, "replaying the entries gives another state");
-        self.say(Input::Resumed);
+        self.say(Input::Resumed { unfinished: vec![] });
     }
 
     fn ending(&self) -> Ending {
@@ -245,13 +250,9 @@ fn a_blocking_finding_turns_the_run_round() {
 
 #[test]
 fn an_interrupted_apply_runs_again_unless_its_class_forbids_it() {
-    for (class, again) in [
-        (Class::Converge, true),
-        (Class::StagedSwap, true),
-        (Class::Keyed, true),
-        (Class::Probe, false),
-        (Class::OneShot, false),
-    ] {
+    for (class, again) in
+        [(Class::Converge, true), (Class::StagedSwap, true), (Class::Keyed, true), (Class::OneShot, false)]
+    {
         let mut bench = Bench::permitted(plan(vec![step("act", class, Undo::ByPlugin)]));
         bench.well_until(|_, phase| phase == Phase::Apply);
         bench.began();
@@ -301,7 +302,7 @@ fn an_undo_that_fails_three_times_needs_a_person_and_their_order_tries_again() {
     let stuck = bench.ending();
     assert!(matches!(
         &stuck,
-        Ending::NeedsOperator { because: Because::UndoFailed { .. }, undo_of: Some(1) }
+        Ending::NeedsOperator { because: Because::UndoFailed { .. }, undo_of: Some(1), .. }
     ));
     assert!(bench.run.is_disturbed(), "a stuck host keeps its slot");
     bench.say(Input::Settled { ending: stuck });
@@ -322,7 +323,7 @@ fn where_the_plan_has_no_way_back_a_person_is_asked() {
     bench.answer(bad(true));
     assert!(matches!(
         bench.ending(),
-        Ending::NeedsOperator { because: Because::NoWayBack { step: 1, .. }, undo_of: Some(1) }
+        Ending::NeedsOperator { because: Because::NoWayBack { step: 1, .. }, undo_of: Some(1), .. }
     ));
 }
 
@@ -514,7 +515,15 @@ fn any_input() -> impl Strategy<Value = Input> {
         (0..4u64).prop_map(|nonce| Input::PermitDeclined { nonce }),
         Just(Input::PermittedHere { by: "root".into() }),
         Just(Input::UndoOrdered { by: "ada".parse().unwrap(), reason: "r".into() }),
-        Just(Input::Resumed),
+        Just(Input::Resumed { unfinished: vec![] }),
+        (0..4u32).prop_map(|step| Input::Confirmed { step }),
+        (0..4u32).prop_map(|step| Input::NotConfirmed { step }),
+        (0..4usize, 0..60u64).prop_map(|(choice, asked)| Input::Decided {
+            by: "ada".parse().unwrap(),
+            reason: "r".into(),
+            choice: Choice::ALL[choice],
+            asked,
+        }),
         Just(Input::Settled { ending: Ending::Finished }),
         Just(Input::Released),
     ]
@@ -523,7 +532,10 @@ fn any_input() -> impl Strategy<Value = Input> {
 proptest! {
     #[test]
     fn any_inputs_leave_a_known_state_that_replays(inputs in prop::collection::vec(any_input(), 0..60)) {
-        let mut bench = Bench::new(three_steps());
+        let mut plan = three_steps();
+        (plan.steps[1].confirm, plan.steps[1].class) = (Some(Millis(9)), Class::Probe);
+        (plan.steps[2].class, plan.steps[1].pivot) = (Class::OneShot, true);
+        let mut bench = Bench::new(plan);
         for input in inputs {
             bench.say(input);
         }
