@@ -260,7 +260,7 @@ fn the_end_is_at_most_six_lines_and_its_commands_exist() {
             if let Some((_, command)) = line.split_once("sternway ") {
                 let verb = command.split(' ').next().unwrap();
                 assert!(
-                    ["log", "undo", "resume", "go", "approve", "watch", "status"].contains(&verb),
+                    ["log", "undo", "resume", "go", "approve", "watch", "status", "unstick"].contains(&verb),
                     "{line}"
                 );
             }

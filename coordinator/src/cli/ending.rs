@@ -107,9 +107,11 @@ fn exceptions(view: &RolloutView, lines_max: usize) -> Vec<Line> {
 fn next(view: &RolloutView) -> Vec<String> {
     let (status, rollout) = (&view.status, &view.rollout);
     let worst = words::groups(&status.hosts, view).into_iter().find(|group| group.keep >= Keep::Failed);
-    let look = worst
-        .and_then(|group| group.hosts.first().cloned())
-        .map(|host| format!("sternway log {rollout} {host}"));
+    let look = worst.and_then(|group| Some((group.keep, group.hosts.first()?.clone())));
+    let look = look.map(|(keep, host)| match keep {
+        Keep::Stuck => format!("sternway unstick {rollout} {host}"),
+        _ => format!("sternway log {rollout} {host}"),
+    });
     let then = match &status.state {
         State::Halted => {
             let in_flight = words::names(&status.in_flight, usize::MAX);

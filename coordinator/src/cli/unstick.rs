@@ -136,6 +136,7 @@ fn asked(host: &HostName, reason: &str, question: &Question) -> Vec<Line> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::text::Look;
     use super::*;
 
     #[test]
@@ -156,7 +157,7 @@ mod tests {
         };
         let host = "web-04".parse().unwrap();
         let lines = asked(&host, "`page` was interrupted", &question);
-        let text: Vec<String> = lines.iter().map(Line::text).collect();
+        let text: Vec<String> = lines.iter().map(|line| line.paint(Look::PLAIN)).collect();
         assert_eq!(
             text,
             [

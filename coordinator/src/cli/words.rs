@@ -57,12 +57,8 @@ fn host_words(host: &HostStatus, view: &RolloutView) -> Group {
     let said =
         |group: Group, step: Option<u32>, message: &str| Group { step, message: message.to_owned(), ..group };
     match &host.state {
-        HostState::NeedsOperator { reason, question } => {
-            let stuck = group(Keep::Stuck, '✘', Tone::Bad, "stuck");
-            match question {
-                Some(_) => said(stuck, None, &format!("{reason} (sternway unstick {} HOST)", view.rollout)),
-                None => said(stuck, None, reason),
-            }
+        HostState::NeedsOperator { reason, .. } => {
+            said(group(Keep::Stuck, '✘', Tone::Bad, "stuck"), None, reason)
         }
         HostState::Undone { step, reason } => {
             said(group(Keep::Failed, '↶', Tone::Bad, "undone"), Some(*step), reason)
