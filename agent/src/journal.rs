@@ -22,6 +22,9 @@ use file::JournalFile;
 /// Records kept in memory for the coordinator before it acknowledges them;
 /// beyond, they are read from the file again.
 const UNACKED_MAX: usize = 4096;
+/// An acknowledgement this much newer than the one written down is written down
+/// with the next record that is synced anyway.
+const ACKED_APART: u64 = 8;
 
 /// A run as the journal tells it.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +61,9 @@ pub struct Journal {
     time_floor: Timestamp,
     /// Appended, but not yet known to be on disk: not told to anybody.
     durable: u64,
+    /// Newest record that a coordinator acknowledged, and the newest such note in the file.
+    acked: u64,
+    acked_noted: u64,
 }
 
 impl Journal {
@@ -82,6 +88,8 @@ impl Journal {
             epoch: 0,
             time_floor: Timestamp::default(),
             durable: 0,
+            acked: 0,
+            acked_noted: 0,
         };
         if records.is_empty() {
             journal.append(now, Record::Opened { journal: fresh, host: host.clone() })?;
@@ -129,12 +137,25 @@ impl Journal {
     pub fn append(&mut self, now: Timestamp, record: Record) -> Result<u64, JournalError> {
         // A clock that stepped back must not make the record look older than the last.
         let at = now.max(self.time_floor);
+        self.note_acked(at, &record)?;
         let sequence = self.file.append(at, &record)?;
         if record.must_be_durable() {
             self.sync()?;
         }
         self.take_in(sequence, at, &record);
         Ok(sequence)
+    }
+
+    /// Rides on the sync of a run's record: no sync of its own, and no note that
+    /// is only about the acknowledgement of a note.
+    fn note_acked(&mut self, at: Timestamp, next: &Record) -> Result<(), JournalError> {
+        let rides = matches!(next, Record::Run { .. }) && next.must_be_durable();
+        if rides && self.acked >= self.acked_noted + ACKED_APART {
+            let record = Record::Acked { sequence: self.acked };
+            let sequence = self.file.append(at, &record)?;
+            self.take_in(sequence, at, &record);
+        }
+        Ok(())
     }
 
     /// Writes an input of a run and returns it as the entry to handle.
@@ -171,9 +192,16 @@ impl Journal {
             .collect())
     }
 
+    /// The newest record that a coordinator acknowledged, as far as is remembered.
+    pub fn newest_acked(&self) -> u64 {
+        self.acked
+    }
+
     /// The coordinator has everything up to `sequence`; what it has need not be
-    /// kept in memory. Not written down: it says so again when the link is made.
+    /// kept in memory. Written down only now and then: it says so again when the
+    /// link is made.
     pub fn acked(&mut self, sequence: u64) {
+        self.acked = self.acked.max(sequence.min(self.last()));
         while self.unacked.front().is_some_and(|event| event.sequence <= sequence) {
             self.unacked.pop_front();
         }
@@ -197,6 +225,10 @@ impl Journal {
                     run.calls.retain(|(of, _), _| of != step);
                 }
                 run.entries.push(Entry { sequence, at, input: input.clone() });
+            }
+            Record::Acked { sequence } => {
+                self.acked = self.acked.max(*sequence);
+                self.acked_noted = self.acked_noted.max(*sequence);
             }
             Record::CallBegan { plan, step, call, name, subject, .. } => {
                 let run = self.runs.entry(*plan).or_default();

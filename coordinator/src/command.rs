@@ -95,6 +95,8 @@ enum Verb {
     Unstick(unstick::UnstickArgs),
     /// Vouch that a host that is away is dead, so that it holds nothing up
     Dead(brake::DeadArgs),
+    /// Let a host in quarantine in again, after you have looked at it
+    Readmit(brake::ReadmitArgs),
     /// Show everything recorded of a rollout or of one host
     Log(log::LogArgs),
     /// Show who is here
@@ -183,6 +185,7 @@ fn perform(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Undo(args) => block_on(order::undo(context, args)),
         Verb::Unstick(args) => block_on(unstick::unstick(context, args)),
         Verb::Dead(args) => block_on(brake::dead(context, args)),
+        Verb::Readmit(args) => block_on(brake::readmit(context, args)),
         Verb::Log(args) => block_on(log::log(context, args)),
         Verb::Fleet(args) => block_on(fleet::fleet(context, args)),
         Verb::Rollouts(args) => block_on(fleet::rollouts(context, args)),

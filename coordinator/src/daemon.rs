@@ -67,7 +67,16 @@ impl ServeError {
         use sternway_core::exit;
         match self {
             Self::Config(_) | Self::Endpoint(_) => exit::INVALID,
-            Self::Database(database::OpenError::Held(_)) => exit::BUSY,
+            Self::Database(database::OpenError::Held(_)) | Self::Driver(DriverError::Superseded(_)) => {
+                exit::BUSY
+            }
+            Self::Database(
+                database::OpenError::Damaged { .. }
+                | database::OpenError::Broken { .. }
+                | database::OpenError::Unreadable { .. }
+                | database::OpenError::Format { .. },
+            )
+            | Self::Driver(DriverError::Plan { .. } | DriverError::Books { .. }) => exit::INVALID,
             Self::Database(_) | Self::Driver(_) | Self::Panicked | Self::System(_) => exit::BUG,
         }
     }

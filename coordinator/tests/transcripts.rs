@@ -68,6 +68,7 @@ fn halted() -> RolloutView {
     view.status.halt = Some(Halt {
         since: mark(1150, 1100),
         cause: HaltCause::TooManyFailed { wave: 1, failed: 2, max: 1 },
+        last: mark(1150, 1100),
     });
     view.status.waves[1].tally.failed = 2;
     view.status.in_flight = vec![host(8), host(10)];

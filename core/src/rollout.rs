@@ -20,6 +20,7 @@
 //!                        \-> Refused        \-> Failing -> Undone        any: NeedsOperator, Dead
 //! ```
 
+mod books;
 mod decision;
 mod gate;
 mod host;
@@ -27,6 +28,7 @@ mod invariant;
 mod late;
 mod permit;
 mod person;
+mod set_back;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -43,7 +45,8 @@ use crate::plan::{Pace, Plan};
 use crate::run::{Choice, Question};
 use crate::time::Timestamp;
 
-pub use decision::{Decision, End, Halt, HaltCause, Hold, HoldReason, Note};
+pub use books::{Place, Standing, WaveMarks};
+pub use decision::{Ahead, Decision, End, Halt, HaltCause, Hold, HoldReason, Note};
 pub use gate::{Evidence, Tally, Verdict, judge};
 pub use host::{Host, HostState, Slot};
 pub use invariant::Violation;
@@ -125,6 +128,15 @@ pub enum Input {
     /// The coordinator came back; what it did not observe it does not count.
     Restarted {
         epoch: u64,
+    },
+    /// A host knows more than these books: they were set back.
+    WentBack {
+        ahead: Ahead,
+    },
+    /// What comes in the host's name cannot be believed until a person has looked at it.
+    Quarantined {
+        host: HostName,
+        reason: String,
     },
 }
 
@@ -331,6 +343,8 @@ impl Rollout {
                 self.person_unsticks(host, by, reason, (*choice, *asked), turn)
             }
             Input::Restarted { epoch } => self.restarted(*epoch, turn),
+            Input::WentBack { ahead } => self.went_back(ahead, turn),
+            Input::Quarantined { host, reason } => self.quarantined(host, reason, turn),
         }
     }
 

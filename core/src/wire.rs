@@ -8,7 +8,7 @@ mod agent;
 mod frame;
 mod operator;
 
-pub use agent::{Event, FromAgent, Greeting, PlanHeader, PluginAnswer, PluginAsk, ToAgent};
+pub use agent::{Event, FromAgent, Greeting, PlanHeader, PluginAnswer, PluginAsk, TIMES_MAX, ToAgent};
 pub use frame::{Decoder, FRAME_BYTES_MAX, FrameError, OPERATOR_FRAME_BYTES_MAX, decode_frame, encode_frame};
 pub use operator::{
     Answer, AtWork, AuditLine, FleetHost, HostLine, LogLine, OperatorError, Request, RolloutLine, RolloutView,

@@ -8,10 +8,11 @@ use sternway_core::run::{Input, Told};
 use sternway_core::trust::ENVELOPE_BYTES_MAX;
 use sternway_core::wire::{
     Decoder, Event, FRAME_BYTES_MAX, FromAgent, Greeting, PLUGIN_BYTES_MAX, PROTOCOL, PlanHeader,
-    PluginAnswer, PluginAsk, ToAgent, decode_frame, encode_frame,
+    PluginAnswer, PluginAsk, TIMES_MAX, ToAgent, decode_frame, encode_frame,
 };
 
 use super::{CONNECT_WITHIN, Fetch, FromLink, Inbox, Shared};
+use crate::journal::{Journal, JournalError};
 
 /// Events that carry no decision wait this long for company.
 const COALESCE: Duration = Duration::from_millis(3);
@@ -84,16 +85,7 @@ async fn greet(
         .map_err(|error| error.to_string())?;
     let connection = connecting.await.map_err(|error| error.to_string())?;
     let (mut send, receive) = connection.open_bi().await.map_err(|error| error.to_string())?;
-    let greeting = shared.with_journal(|journal| Greeting {
-        protocol: PROTOCOL,
-        version: env!("CARGO_PKG_VERSION").into(),
-        fleet: shared.fleet,
-        host: shared.host.clone(),
-        journal: journal.id(),
-        last: journal.last(),
-        epoch: journal.epoch(),
-        plan: journal.open_runs().next().map(|(plan, _)| plan),
-    });
+    let greeting = shared.with_journal(|journal| greeting(shared, journal)).map_err(|error| error.to_string())?;
     let hello =
         encode_frame(&FromAgent::Hello(greeting), FRAME_BYTES_MAX).map_err(|error| error.to_string())?;
     send.write_all(&hello).await.map_err(|error| error.to_string())?;
@@ -110,11 +102,34 @@ async fn greet(
     match session.ear.next().await? {
         ToAgent::Welcome { epoch, acked, .. } => {
             (session.epoch, session.told, session.acked) = (epoch, acked, acked);
+            shared.with_journal(|journal| journal.acked(acked));
             Ok(session)
         }
         ToAgent::Unwelcome { reason } => Err(format!("not admitted: {reason}")),
         other => Err(format!("unexpected first words: {other:?}")),
     }
+}
+
+fn greeting(shared: &Shared, journal: &Journal) -> Result<Greeting, JournalError> {
+    let acked = journal.newest_acked();
+    let open = journal.open_runs().next();
+    let rollout = open.and_then(|(_, records)| match &records.entries.first()?.input {
+        Input::Accepted { rollout, .. } => Some(rollout.clone()),
+        _ => None,
+    });
+    Ok(Greeting {
+        protocol: PROTOCOL,
+        version: env!("CARGO_PKG_VERSION").into(),
+        fleet: shared.fleet,
+        host: shared.host.clone(),
+        journal: journal.id(),
+        last: journal.last(),
+        epoch: journal.epoch(),
+        acked,
+        times: journal.events_after(acked, TIMES_MAX)?.iter().map(|event| event.at).collect(),
+        plan: open.map(|(plan, _)| plan),
+        rollout,
+    })
 }
 
 /// The control stream's lower half.

@@ -98,7 +98,8 @@ pub async fn resume(context: &Context, args: ResumeArgs) -> Result<u8, Failure> 
     let Some(confirmed) = confirmed else {
         return Err(in_flight_unconfirmed(&view));
     };
-    let request = Request::Resume { rollout: view.rollout.clone(), reason: args.reason, confirmed };
+    let halt = view.status.halt.as_ref().map_or(0, |halt| halt.last.sequence);
+    let request = Request::Resume { rollout: view.rollout.clone(), reason: args.reason, confirmed, halt };
     let answer = client.ask_one(&request).await?;
     finish(context, client, &answer, "resumed").await
 }
@@ -115,6 +116,32 @@ fn in_flight_unconfirmed(view: &RolloutView) -> Failure {
         "look at them, then: sternway resume {} --confirm-in-flight '{confirmed}'",
         view.rollout
     ))
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  sternway readmit demo-03 --reason 'reinstalled; the old disk is destroyed'")]
+pub struct ReadmitArgs {
+    /// A host in quarantine; the next agent that comes in its name is believed
+    host: HostName,
+    /// The host's name, instead of typing it
+    #[arg(long, value_name = "HOST")]
+    confirm: Option<String>,
+    /// Why; kept in the record
+    #[arg(long, default_value = NO_REASON)]
+    reason: String,
+}
+
+pub async fn readmit(context: &Context, args: ReadmitArgs) -> Result<u8, Failure> {
+    let client = context.connect().await?;
+    let question = format!("You looked at {}, and one machine answers in its name? Type its name:", args.host);
+    confirm(context, &question, args.host.as_str(), args.confirm.as_deref())?;
+    let answer = client.ask_one(&Request::Readmit { host: args.host, reason: args.reason }).await?;
+    client.close().await;
+    let Answer::Readmitted { host } = answer else { return Err(AskError::Unexpected.into()) };
+    context.output.object("sternway.readmitted/1.0", json!({ "host": host }));
+    context.output.data(Line::new().add(Tone::Strong, "readmitted").plain(format!(" {host}")));
+    Ok(exit::DONE)
 }
 
 pub async fn dead(context: &Context, args: DeadArgs) -> Result<u8, Failure> {

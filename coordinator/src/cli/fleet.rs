@@ -71,6 +71,7 @@ fn host_record(host: &FleetHost) -> serde_json::Value {
         "connected": host.connected,
         "version": host.version,
         "last_heard": host.last_heard.map(iso),
+        "quarantine": host.quarantine,
         "rollout": host.rollout,
     })
 }
@@ -82,6 +83,9 @@ fn head(words: &[&str]) -> Row {
 }
 
 fn here(host: &FleetHost) -> (Tone, String) {
+    if let Some(reason) = &host.quarantine {
+        return (Tone::Bad, format!("in quarantine: {reason}"));
+    }
     match (host.connected, host.last_heard) {
         (true, _) => (Tone::Good, "here".into()),
         (false, Some(_)) => (Tone::Warn, "away".into()),
@@ -115,15 +119,15 @@ fn list(hosts: &[FleetHost], now: Timestamp) -> Vec<Row> {
 
 /// Hosts that are at the same thing in one line; those that are away first.
 fn folded(hosts: &[FleetHost], now: Timestamp) -> Vec<Row> {
-    type Key<'a> = (bool, Option<&'a str>, Option<&'a str>);
+    type Key<'a> = (bool, Option<&'a str>, Option<&'a str>, Option<&'a str>);
     let mut groups: BTreeMap<Key<'_>, Vec<&FleetHost>> = BTreeMap::new();
     for host in hosts {
-        let key =
-            (host.connected, host.version.as_deref(), host.rollout.as_ref().map(|rollout| rollout.as_str()));
+        let rollout = host.rollout.as_ref().map(|rollout| rollout.as_str());
+        let key = (host.connected, host.quarantine.as_deref(), host.version.as_deref(), rollout);
         groups.entry(key).or_default().push(host);
     }
     let mut rows = vec![head(&["STATE", "HOSTS", "HEARD", "AGENT", "ROLLOUT", ""])];
-    for ((_, version, rollout), group) in groups {
+    for ((_, _, version, rollout), group) in groups {
         let names: Vec<HostName> = group.iter().map(|host| host.name.clone()).collect();
         let last = group.iter().map(|host| host.last_heard).min().flatten();
         rows.push(vec![

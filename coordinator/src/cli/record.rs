@@ -217,6 +217,9 @@ fn decided(decision: &Decision) -> Value {
         Decision::HostSilent { host, wave, last_seen } => json!({
             "event": "host", "state": "silent", "host": host, "wave": wave + 1, "last_seen": iso(*last_seen),
         }),
+        Decision::HostQuarantined { host, reason } => {
+            json!({ "event": "host", "state": "quarantined", "host": host, "reason": reason })
+        }
         Decision::HostReturned { host } => json!({ "event": "host", "state": "returned", "host": host }),
         Decision::HostDead { host, by, reason } => {
             json!({ "event": "host", "state": "dead", "host": host, "by": by, "reason": reason })

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use sternway_core::ids::HostName;
 use sternway_core::plan::select::fold;
 use sternway_core::rollout::{
-    Decision, End, HaltCause, HoldReason, HostState, HostStatus, Note, State, Verdict,
+    Ahead, Decision, End, HaltCause, HoldReason, HostState, HostStatus, Note, State, Verdict,
 };
 use sternway_core::run::choice_names;
 use sternway_core::time::{Millis, Timestamp};
@@ -262,7 +262,29 @@ pub fn halt_words(cause: &HaltCause) -> String {
         HaltCause::BeganUnpermitted { host } => {
             format!("{host} began without a permit that is known here: its journal or ours was set back")
         }
+        HaltCause::WentBack { hosts } => {
+            format!("the coordinator's database was set back: {}", join(hosts.iter().map(ahead_words)))
+        }
     }
+}
+
+/// What a host knows and the database has forgotten.
+fn ahead_words(ahead: &Ahead) -> String {
+    let Ahead { host, epoch, epoch_here, acked, acked_here, unknown } = ahead;
+    let mut words = Vec::new();
+    if acked > acked_here {
+        words.push(format!("told {acked} records, {acked_here} were here"));
+    }
+    if epoch >= epoch_here && acked == acked_here && unknown.is_none() {
+        words.push(format!("saw epoch {epoch}, here it was {epoch_here}"));
+    }
+    if let Some(rollout) = unknown {
+        words.push(format!("is in {rollout}, which was not on record"));
+    }
+    if words.is_empty() {
+        words.push(format!("saw epoch {epoch}, here it was {epoch_here}"));
+    }
+    format!("{host} {}", words.join(", "))
 }
 
 /// The gate's answer in a word.
@@ -326,6 +348,9 @@ pub fn decision_words(decision: &Decision, view: &RolloutView) -> String {
         }
         Decision::HostSilent { host, wave, .. } => format!("{} {host} is silent", wave_is(*wave)),
         Decision::HostReturned { host } => format!("{host} is back, though it was declared dead"),
+        Decision::HostQuarantined { host, reason } => {
+            format!("{host} is in quarantine until a person has looked at it: {reason}")
+        }
         Decision::HostDead { host, by, reason } => format!("{host} declared dead by {by}{}", because(reason)),
         Decision::Unstuck { host, by, reason, choice } => {
             format!("{host} unstuck by {by}: {}{}", choice.name(), because(reason))

@@ -5,18 +5,25 @@
 //! mode keep a second coordinator out. `epoch` grows by one at each opening, so
 //! that hosts tell the newest coordinator from one that was set back.
 
+mod checks;
+mod claim;
 mod read;
 mod schema;
 mod write;
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension as _};
+use claim::Claim;
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _};
+use sternway_core::ids::{HostName, RolloutId};
 
-pub use read::{HostRow, Page, RolloutRow, Stored};
-pub use write::{AuditRow, Commit};
+pub use read::{HostRow, Page, Quarantine, RolloutRow, Stored, StrangeRun};
+pub use write::{AuditRow, Commit, Move, TransitionId};
+
+/// What to do about a file that cannot be gone on from.
+const RESTORE: &str = "nothing was changed; keep this folder, put the newest good copy of it in its place, and \
+     start again: hosts tell what the copy has missed (docs/operating.md, \"When the database was restored\")";
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -34,6 +41,23 @@ pub enum OpenError {
         #[source]
         cause: rusqlite::Error,
     },
+    #[error("SQLite {found} loses commits in a rare case; at least 3.51.3 is needed")]
+    OldSqlite { found: &'static str },
+    #[error("the database `{}` is damaged: {}; {RESTORE}", path.display(), found.join("; "))]
+    Damaged { path: PathBuf, found: Vec<String> },
+    #[error(
+        "the database `{}` breaks {name} ({means}): {}; {RESTORE}",
+        path.display(),
+        rows.join("; ")
+    )]
+    Broken { path: PathBuf, name: &'static str, means: &'static str, rows: Vec<String> },
+    #[error("{what} in the database `{}` cannot be read; {RESTORE}", path.display())]
+    Unreadable {
+        path: PathBuf,
+        what: &'static str,
+        #[source]
+        cause: StoreError,
+    },
     #[error("the database `{}` has format {found}, this program reads {}", path.display(), schema::FORMAT)]
     Format { path: PathBuf, found: i64 },
     #[error("no random bytes for the keys of the link")]
@@ -48,6 +72,27 @@ pub enum StoreError {
     Row(String),
     #[error("a row for the database cannot be written: {0}")]
     Unwritable(String),
+    /// Another coordinator conducts by now; nothing more may be written here.
+    #[error("another coordinator has taken over: {0}")]
+    Superseded(String),
+    /// The rows do not allow what the machine in memory has decided.
+    #[error("the rows of rollout {rollout} do not allow it ({invariant}): {why}{}", of(host.as_ref()))]
+    Guard { rollout: RolloutId, host: Option<HostName>, invariant: &'static str, why: &'static str },
+}
+
+fn of(host: Option<&HostName>) -> String {
+    host.map_or_else(String::new, |host| format!(" ({host})"))
+}
+
+impl StoreError {
+    fn guard(
+        rollout: &RolloutId,
+        host: Option<&HostName>,
+        invariant: &'static str,
+        why: &'static str,
+    ) -> Self {
+        Self::Guard { rollout: rollout.clone(), host: host.cloned(), invariant, why }
+    }
 }
 
 /// Keys that outlive the process, so that agents notice a restart at once.
@@ -68,33 +113,42 @@ pub struct Database {
     connection: Connection,
     epoch: u64,
     keys: LinkKeys,
-    /// Held for as long as the database is open.
-    _lock: File,
+    claim: Claim,
 }
 
 impl Database {
-    /// Opens or makes `coordinator.db` under `data`; takes the next epoch.
+    /// Opens or makes `coordinator.db` under `data`, checks what it holds, and
+    /// takes the next epoch. A file that is not as it has to be is left alone.
     pub fn open(data: &Path) -> Result<Self, OpenError> {
-        let folder = |cause| OpenError::Folder { path: data.into(), cause };
-        std::fs::create_dir_all(data).map_err(folder)?;
-        let lock_path = data.join("coordinator.lock");
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(folder)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::Held(data.into())),
-            Err(TryLockError::Error(cause)) => return Err(folder(cause)),
+        if rusqlite::version_number() < schema::SQLITE_MIN {
+            return Err(OpenError::OldSqlite { found: rusqlite::version() });
         }
-        let path = data.join("coordinator.db");
-        let odd = |cause| OpenError::Sqlite { path: path.clone(), cause };
+        let mut claim = Claim::take(data)?;
+        let path = claim.database_path();
+        let odd = |cause| odd(&path, data, cause);
         let connection = Connection::open(&path).map_err(odd)?;
+        schema::connect(&connection).map_err(odd)?;
+        let found = checks::pages(&connection).map_err(odd)?;
+        if !found.is_empty() {
+            return Err(OpenError::Damaged { path, found });
+        }
         let format = schema::prepare(&connection).map_err(odd)?;
         if format != schema::FORMAT {
             return Err(OpenError::Format { path, found: format });
         }
+        if let Some((check, rows)) = checks::broken(&connection).map_err(odd)? {
+            return Err(OpenError::Broken { path, name: check.name, means: check.means, rows });
+        }
+        claim.remember_database();
         let keys = link_keys(&connection, &path)?;
-        let epoch = take_epoch(&connection).map_err(odd)?;
-        Ok(Self { connection, epoch, keys, _lock: lock })
+        let mut database = Self { connection, epoch: 0, keys, claim };
+        checks::audit_is_whole(&database)?;
+        database.epoch = take_epoch(&database.connection).map_err(odd)?;
+        Ok(database)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.claim.database_path()
     }
 
     pub fn epoch(&self) -> u64 {
@@ -109,6 +163,16 @@ impl Database {
     pub fn close(self) -> Result<(), StoreError> {
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         Ok(())
+    }
+}
+
+fn odd(path: &Path, data: &Path, cause: rusqlite::Error) -> OpenError {
+    match cause.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Held(data.into()),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            OpenError::Damaged { path: path.into(), found: vec![cause.to_string()] }
+        }
+        _ => OpenError::Sqlite { path: path.into(), cause },
     }
 }
 

@@ -4,14 +4,17 @@
 //! the next one: entries, lines, records of hosts and their acknowledgements in
 //! a single transaction. Machines are handled before it, but nothing they want
 //! done leaves this thread before it; when it fails, the machines are thrown
-//! away and made again from what the database holds.
+//! away and made again from what the database holds, and until something can be
+//! written again the coordinator only answers questions.
 
 mod conducted;
 mod hosts;
+mod identity;
 mod people;
+mod store;
 mod views;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use sternway_core::exit;
@@ -26,7 +29,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::clock::Clock;
 use super::config::Inventory;
-use super::database::{Commit, Database, HostRow, Page, StoreError};
+use super::database::{Commit, Database, HostRow, Page, Quarantine, StoreError, StrangeRun};
 use super::fleet::{Fleet, SessionId};
 use super::outbox::{Down, Outbox};
 use conducted::Conducted;
@@ -41,8 +44,6 @@ const BATCH_MAX: usize = 512;
 const PERMIT_VALID: Millis = Millis::seconds(60);
 /// Hosts that can be admitted per second, with room to spare: from measurements.
 const ADMISSIONS_PER_SECOND: u64 = 1_800;
-/// After a failed commit the disk gets this long before the next try.
-const STORE_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Everything the driver hears.
 #[derive(Debug)]
@@ -97,6 +98,10 @@ pub enum DriverError {
     Load(#[source] StoreError),
     #[error("rollout {rollout} is stored with a plan that cannot be read")]
     Plan { rollout: RolloutId },
+    #[error("rollout {rollout} does not stand as its entries say: {}", found.join("; "))]
+    Books { rollout: RolloutId, found: Vec<String> },
+    #[error("this coordinator steps down")]
+    Superseded(#[source] StoreError),
     #[error("no runtime for the driver's thread")]
     Runtime(#[source] std::io::Error),
     #[error("could not close the database")]
@@ -112,6 +117,10 @@ enum After {
     Welcome {
         outbox: Outbox,
         acked: u64,
+    },
+    Unwelcome {
+        outbox: Outbox,
+        reason: String,
     },
     Ack {
         host: HostName,
@@ -164,10 +173,19 @@ pub struct Driver {
     rollouts: BTreeMap<RolloutId, Conducted>,
     by_plan: HashMap<PlanId, RolloutId>,
     hosts: BTreeMap<HostName, HostRow>,
+    quarantine: BTreeMap<HostName, Quarantine>,
+    strange_runs: BTreeMap<HostName, StrangeRun>,
+    /// Who was told the epoch in force, or is about to be.
+    greeted: BTreeSet<HostName>,
+    /// It was noticed in this life that the database was set back.
+    has_gone_back: bool,
     last_line: u64,
     last_audit: (u64, String),
+    /// Commits so far, and the epoch in which the database was opened: they name a commit.
+    commits: u64,
+    opening: u64,
     /// A commit failed: what was observed since is forgotten, as after a restart.
-    was_reset: bool,
+    reset: Option<store::Reset>,
 }
 
 /// The name under which the coordinator itself stands in records.
@@ -189,13 +207,19 @@ impl Driver {
             clock: Clock::start(Timestamp::default()),
             fleet: Fleet::default(),
             epoch: database.epoch(),
+            opening: database.epoch(),
             database,
             rollouts: BTreeMap::new(),
             by_plan: HashMap::new(),
             hosts: BTreeMap::new(),
+            quarantine: BTreeMap::new(),
+            strange_runs: BTreeMap::new(),
+            greeted: BTreeSet::new(),
+            has_gone_back: false,
             last_line: 0,
             last_audit: (0, String::new()),
-            was_reset: false,
+            commits: 0,
+            reset: None,
         };
         driver.rebuild()?;
         Ok(driver)
@@ -205,6 +229,7 @@ impl Driver {
     fn rebuild(&mut self) -> Result<(), DriverError> {
         let stored = self.database.load().map_err(DriverError::Load)?;
         (self.last_line, self.last_audit, self.hosts) = (stored.last_line, stored.last_audit, stored.hosts);
+        (self.quarantine, self.strange_runs) = (stored.quarantine, stored.strange_runs);
         let mut news: BTreeMap<RolloutId, watch::Sender<u64>> =
             std::mem::take(&mut self.rollouts).into_iter().map(|(id, old)| (id, old.news)).collect();
         self.by_plan.clear();
@@ -226,31 +251,39 @@ impl Driver {
     pub async fn run(mut self) -> Result<(), DriverError> {
         let mut turn = Turn::default();
         self.restarted(&mut turn);
-        self.finish(turn).await?;
+        self.finish(turn)?;
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
-            let arrived = match self.wake_at() {
+            let arrived = match self.patience() {
                 None => Some(self.inbox.recv_many(&mut batch, BATCH_MAX).await),
-                Some(at) => {
-                    let patience = self.clock.until(at);
+                Some(patience) => {
                     tokio::time::timeout(patience, self.inbox.recv_many(&mut batch, BATCH_MAX)).await.ok()
                 }
             };
+            self.begin_again()?;
             let mut turn = Turn::default();
-            if std::mem::take(&mut self.was_reset) {
-                self.epoch += 1;
-                turn.commit.epoch = Some(self.epoch);
-                self.restarted(&mut turn);
-            }
             let mut stop = arrived == Some(0);
             for message in batch.drain(..) {
-                stop |= self.take(message, &mut turn);
+                stop |= match &self.reset {
+                    None => self.take(message, &mut turn),
+                    Some(reset) => self.take_read_only(message, &reset.words(), &mut turn),
+                };
             }
-            self.tick(&mut turn);
-            self.finish(turn).await?;
+            if self.reset.is_none() {
+                self.tick(&mut turn);
+            }
+            self.finish(turn)?;
             if stop {
                 return self.stop();
             }
+        }
+    }
+
+    /// Until when nothing has to be done by itself.
+    fn patience(&self) -> Option<Duration> {
+        match &self.reset {
+            Some(reset) => Some(reset.patience()),
+            None => self.wake_at().map(|at| self.clock.until(at)),
         }
     }
 
@@ -307,7 +340,7 @@ impl Driver {
         let entry = Entry { sequence: conducted.machine.sequence() + 1, at: now, input };
         let mut taken = Taken { sequence: entry.sequence, ..Taken::default() };
         let effects = conducted.machine.handle(&entry);
-        turn.commit.entries.push((id.clone(), entry));
+        turn.commit.moves.push(conducted.moved(entry));
         let violations = conducted.machine.violations();
         let halts =
             !violations.is_empty() && !std::mem::replace(&mut conducted.is_odd, !violations.is_empty());
@@ -346,32 +379,6 @@ impl Driver {
         }
     }
 
-    /// Commits, then does what follows. A commit that fails is followed by nothing.
-    async fn finish(&mut self, turn: Turn) -> Result<(), DriverError> {
-        let Turn { commit, after } = turn;
-        match self.database.commit(&commit) {
-            Ok(()) => {
-                after.into_iter().for_each(|after| self.perform(after));
-                Ok(())
-            }
-            Err(cause) => {
-                tracing::error!(
-                    error = &cause as &dyn std::error::Error,
-                    "could not commit; nothing of it is done"
-                );
-                after.into_iter().for_each(|after| give_up(after, &cause));
-                for (_, here) in std::mem::take(&mut self.fleet).all() {
-                    here.outbox.close("the coordinator could not write down what was said");
-                }
-                tokio::time::sleep(STORE_AGAIN_AFTER).await;
-                self.rebuild()?;
-                self.epoch = self.database.epoch();
-                self.was_reset = true;
-                Ok(())
-            }
-        }
-    }
-
     fn perform(&mut self, after: After) {
         match after {
             After::Perform { rollout, effect } => self.perform_effect(&rollout, effect),
@@ -379,6 +386,10 @@ impl Driver {
                 let hosts = self.inventory.hosts.len() as u64;
                 let reconnect_within = Millis((hosts * 1000 / ADMISSIONS_PER_SECOND).max(20));
                 outbox.welcome(self.epoch, acked, reconnect_within);
+            }
+            After::Unwelcome { outbox, reason } => {
+                outbox.push_urgent(ToAgent::Unwelcome { reason: reason.clone() });
+                outbox.close(&reason);
             }
             After::Ack { host, sequence } => {
                 if let Some(here) = self.fleet.get(&host) {
@@ -453,21 +464,6 @@ impl Driver {
 
 fn unreadable(cause: &StoreError) -> OperatorError {
     OperatorError { exit: exit::BUG, message: format!("the record could not be read: {cause}"), hint: None }
-}
-
-fn give_up(after: After, cause: &StoreError) {
-    let error = || OperatorError {
-        exit: exit::BUG,
-        message: format!("it could not be written down, so it was not done: {cause}"),
-        hint: Some("is the coordinator's disk full? its log says more".into()),
-    };
-    match after {
-        After::Reply { reply, .. } => drop(reply.send(Answer::Error(error()))),
-        After::Lines { reply, .. } => drop(reply.send(Err(error()))),
-        After::Audit { reply, .. } => drop(reply.send(Err(error()))),
-        After::Perform { .. } | After::Ack { .. } | After::Wake { .. } => {}
-        After::Welcome { outbox, .. } => outbox.close("the coordinator could not write down what was said"),
-    }
 }
 
 impl Conducted {

@@ -77,9 +77,10 @@ async fn answer(
         Request::Hold { rollout, reason } => asker.ask(Command::Hold { rollout, reason }, &mut reply).await,
         Request::Go { rollout, reason } => asker.ask(Command::Go { rollout, reason }, &mut reply).await,
         Request::Halt { rollout, reason } => asker.ask(Command::Halt { rollout, reason }, &mut reply).await,
-        Request::Resume { rollout, reason, confirmed } => {
-            asker.ask(Command::Resume { rollout, reason, confirmed }, &mut reply).await
+        Request::Resume { rollout, reason, confirmed, halt } => {
+            asker.ask(Command::Resume { rollout, reason, confirmed, halt }, &mut reply).await
         }
+        Request::Readmit { host, reason } => asker.ask(Command::Readmit { host, reason }, &mut reply).await,
         Request::DeclareDead { rollout, host, reason } => {
             asker.ask(Command::DeclareDead { rollout, host, reason }, &mut reply).await
         }

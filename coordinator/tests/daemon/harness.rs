@@ -53,6 +53,13 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn start(hosts: &[&str]) -> Self {
+        let mut site = Self::founded(hosts, 0);
+        site.resume();
+        site
+    }
+
+    /// Keys, certificates and a configuration; nothing runs. Port 0 is any.
+    pub(crate) fn founded(hosts: &[&str], port: u16) -> Self {
         let dir = tempfile::tempdir().unwrap();
         pki::create_authorities(&dir.path().join("pki"), FLEET).unwrap();
         pki::issue(&dir.path().join("pki"), Role::Coordinator, "c-1", &dir.path().join("own")).unwrap();
@@ -75,16 +82,25 @@ impl Site {
         let mut fleet = String::from("name = 'test'\n");
         hosts.iter().for_each(|name| fleet.push_str(&format!("[[host]]\nname = '{name}'\n")));
         std::fs::write(dir.path().join("fleet.toml"), fleet).unwrap();
-        std::fs::write(
-            dir.path().join("coordinator.toml"),
-            "listen = '127.0.0.1:0'\ndata = 'data'\nkeyring = 'keyring.toml'\ninventory = 'fleet.toml'\n\
+        let site = Self { dir, daemon: None, address: (Ipv4Addr::LOCALHOST, port).into() };
+        site.configure("coordinator.toml", port);
+        site
+    }
+
+    /// Writes a configuration that listens at this port.
+    pub(crate) fn configure(&self, name: &str, port: u16) -> PathBuf {
+        let path = self.dir.path().join(name);
+        let config = format!(
+            "listen = '127.0.0.1:{port}'\ndata = 'data'\nkeyring = 'keyring.toml'\ninventory = 'fleet.toml'\n\
              certificate = 'own/c-1.pem'\nkey = 'own/c-1.key'\n\
              agent_authority = 'pki/agent-ca.pem'\noperator_authority = 'pki/operator-ca.pem'\n",
-        )
-        .unwrap();
-        let mut site = Self { dir, daemon: None, address: (Ipv4Addr::LOCALHOST, 0).into() };
-        site.resume();
-        site
+        );
+        std::fs::write(&path, config).unwrap();
+        path
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
     }
 
     pub(crate) fn config(&self) -> Config {
@@ -161,7 +177,11 @@ pub(crate) async fn connect_as(
         None => builder.with_no_client_auth(),
     };
     tls.alpn_protocols = vec![alpn.to_vec()];
-    let client = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+    let mut client = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+    // As an agent has it: whoever says nothing hears of no reset.
+    let mut transport = quinn::TransportConfig::default();
+    transport.keep_alive_interval(Some(Duration::from_secs(3)));
+    client.transport_config(Arc::new(transport));
     let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let connecting = endpoint.connect_with(client, site.address, pki::SERVER_NAME).unwrap();
     timeout(PATIENCE, connecting).await.expect("an answer").map_err(|cause| cause.to_string())
@@ -224,7 +244,10 @@ impl Agent {
             journal,
             last,
             epoch: 0,
+            acked: 0,
+            times: vec![],
             plan: None,
+            rollout: None,
         };
         Self::greet(site, &issued, greeting).await
     }
@@ -277,6 +300,15 @@ impl Agent {
                     self.acked = sequence;
                 }
                 other => panic!("{other:?} instead of an acknowledgement"),
+            }
+        }
+    }
+
+    /// Whatever else it hears meanwhile.
+    pub(crate) async fn hear_at_last_acked(&mut self, wanted: u64) {
+        while self.acked < wanted {
+            if let Some(ToAgent::Acked { sequence }) = self.incoming.next().await.unwrap() {
+                self.acked = self.acked.max(sequence);
             }
         }
     }

@@ -4,6 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod harness;
+mod identity;
 mod link;
+mod process;
+mod read_only;
 mod roles;
 mod rollouts;

@@ -145,11 +145,12 @@ async fn a_halt_reaches_the_hosts_and_only_the_right_confirmation_ends_it() {
     agent.tell(id, vec![Input::Staged { point: None }, Input::PermitAsked { nonce: 1 }]).await;
     assert!(matches!(agent.hear().await.unwrap(), Some(ToAgent::Permit { .. })));
     let halt = Request::Halt { rollout: rollout.clone(), reason: "odd graphs".into() };
-    assert!(
-        matches!(operator.ask(&halt).await, Answer::Taken { status, .. } if status.status.state == State::Halted)
-    );
+    let Answer::Taken { status, .. } = operator.ask(&halt).await else { panic!() };
+    assert_eq!(status.status.state, State::Halted);
+    let halt = status.status.halt.unwrap().last.sequence;
     assert!(matches!(agent.hear().await.unwrap(), Some(ToAgent::Halt { plan, .. }) if plan == id));
-    let resume = |confirmed| Request::Resume { rollout: rollout.clone(), reason: "fine".into(), confirmed };
+    let resume =
+        |confirmed| Request::Resume { rollout: rollout.clone(), reason: "fine".into(), confirmed, halt };
     assert!(
         matches!(operator.ask(&resume(vec![])).await, Answer::Taken { status, .. } if status.status.state == State::Halted)
     );
@@ -157,6 +158,34 @@ async fn a_halt_reaches_the_hosts_and_only_the_right_confirmation_ends_it() {
     assert!(matches!(resumed, Answer::Taken { status, .. } if status.status.state != State::Halted));
     let (code, _) = operator.refused(&Request::Hold { rollout, reason: " ".into() }).await;
     assert_eq!(code, exit::USAGE);
+}
+
+#[tokio::test]
+async fn a_halt_wins_against_a_resume_that_does_not_know_of_it() {
+    let site = Site::start(&["web-1"]);
+    let (ada, bob) = (site.operator("ada").await, site.operator("bob").await);
+    let rollout = ada.launch(&seal(&plan(&[&["web-1"]])).0).await;
+    let halted = async |operator: &crate::harness::Operator, reason: &str| {
+        let halt = Request::Halt { rollout: rollout.clone(), reason: reason.into() };
+        let Answer::Taken { status, .. } = operator.ask(&halt).await else { panic!() };
+        status.status.halt.unwrap().last.sequence
+    };
+    let resume = |halt| Request::Resume {
+        rollout: rollout.clone(),
+        reason: "fine".into(),
+        confirmed: vec![],
+        halt,
+    };
+    let looked_at = halted(&ada, "odd graphs").await;
+    let newer = halted(&bob, "the disk is burning").await;
+    let (code, message) = ada.refused(&resume(looked_at)).await;
+    assert_eq!(code, exit::USAGE);
+    assert!(message.contains("halted again"), "{message}");
+    let resumed = ada.ask(&resume(newer)).await;
+    assert!(
+        matches!(&resumed, Answer::Taken { status, .. } if status.status.state != State::Halted),
+        "{resumed:?}"
+    );
 }
 
 #[tokio::test]

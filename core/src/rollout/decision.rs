@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gate::{Evidence, Verdict};
 use super::wave::Mark;
-use crate::ids::{Group, HostName, Person};
+use crate::ids::{Group, HostName, Person, RolloutId};
 use crate::run::Choice;
 use crate::time::{Millis, Timestamp};
 
@@ -17,6 +17,18 @@ pub enum End {
     DoneWithExceptions,
     UndoneAll,
     UndoneWithExceptions,
+}
+
+impl End {
+    /// One word for records.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::DoneWithExceptions => "done-with-exceptions",
+            Self::UndoneAll => "undone",
+            Self::UndoneWithExceptions => "undone-with-exceptions",
+        }
+    }
 }
 
 /// Waves are counted from 0.
@@ -101,6 +113,10 @@ pub enum Decision {
     /// It was given up as dead, and goes on.
     HostReturned {
         host: HostName,
+    },
+    HostQuarantined {
+        host: HostName,
+        reason: String,
     },
     UndoBegan {
         by: Person,
@@ -195,6 +211,8 @@ impl HoldReason {
 pub struct Halt {
     pub since: Mark,
     pub cause: HaltCause,
+    /// The newest word for it: who resumes has to know this one.
+    pub last: Mark,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,6 +235,24 @@ pub enum HaltCause {
     BeganUnpermitted {
         host: HostName,
     },
+    /// These hosts know more than the books do: the database was set back.
+    WentBack {
+        hosts: Vec<Ahead>,
+    },
+}
+
+/// What a host said, and what was known here when it said so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ahead {
+    pub host: HostName,
+    /// The highest epoch the host saw.
+    pub epoch: u64,
+    pub epoch_here: u64,
+    /// The newest record that a coordinator acknowledged to the host.
+    pub acked: u64,
+    pub acked_here: u64,
+    /// A rollout that the host is in and that is not on record here.
+    pub unknown: Option<RolloutId>,
 }
 
 /// Why an input changed nothing.

@@ -435,6 +435,11 @@ impl Host {
         Heard::Moved
     }
 
+    /// As if it had said that hands are needed; false when that is known.
+    pub(super) fn quarantine(&mut self, reason: &str, mark: Mark) -> bool {
+        matches!(self.hear_stuck(reason, None, mark), Heard::Moved)
+    }
+
     fn hear_health(&mut self, unwell: Option<String>) -> Heard {
         if self.state != HostState::Done {
             return Heard::OutOfPlace;

@@ -76,7 +76,8 @@ impl Rollout {
         if let Phase::Ended(end) = self.phase {
             return turn.note(Note::AlreadyEnded { end });
         }
-        if self.halt.is_some() {
+        if let Some(halt) = &mut self.halt {
+            halt.last = turn.mark;
             turn.note(Note::AlreadyHalted { in_flight: self.in_flight() });
             return self.tell_halt(turn);
         }
@@ -87,7 +88,7 @@ impl Rollout {
         if self.halt.is_some() || matches!(self.phase, Phase::Ended(_)) {
             return;
         }
-        self.halt = Some(Halt { since: turn.mark, cause: cause.clone() });
+        self.halt = Some(Halt { since: turn.mark, cause: cause.clone(), last: turn.mark });
         turn.decided(Decision::Halted { cause, in_flight: self.in_flight() });
         self.tell_halt(turn);
     }

@@ -228,6 +228,11 @@ pub enum Record {
         plan: PlanId,
         input: Input,
     },
+    /// Everything up to here a coordinator acknowledged. Written now and then and
+    /// together with a record that matters: it is no loss to know less of it.
+    Acked {
+        sequence: u64,
+    },
     /// Before a call that changes the host.
     CallBegan {
         plan: PlanId,
@@ -300,6 +305,7 @@ impl Record {
                 Input::Ended { phase, .. } => matches!(phase, Phase::Apply | Phase::Verify | Phase::Undo),
                 _ => true,
             },
+            Self::Acked { .. } => false,
             _ => true,
         }
     }

@@ -24,9 +24,21 @@ pub struct Greeting {
     pub last: u64,
     /// Highest coordinator epoch this host durably saw.
     pub epoch: u64,
+    /// Newest record that a coordinator ever acknowledged, as far as the host
+    /// remembers: a coordinator that holds less was set back.
+    pub acked: u64,
+    /// When each record after `acked` was written, oldest first, at most
+    /// [`TIMES_MAX`]: a journal that was set back and has gone on differs here.
+    pub times: Vec<Timestamp>,
     /// The plan under way, or settled and not yet released.
     pub plan: Option<PlanId>,
+    /// The rollout in which that plan came.
+    pub rollout: Option<RolloutId>,
 }
+
+/// Times in a greeting, at most: more than are ever told without being
+/// acknowledged and more than the host forgets of what was.
+pub const TIMES_MAX: usize = 512;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

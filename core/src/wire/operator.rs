@@ -42,11 +42,18 @@ pub enum Request {
         rollout: RolloutId,
         reason: String,
     },
-    /// Ends a halt; `confirmed` names exactly the hosts in flight.
+    /// Ends a halt; `confirmed` names exactly the hosts in flight, and `halt` the
+    /// entry of the newest word for the halt: another one since is not ended by it.
     Resume {
         rollout: RolloutId,
         reason: String,
         confirmed: Vec<HostName>,
+        halt: u64,
+    },
+    /// A person has looked at a host in quarantine. Answers [`Answer::Readmitted`].
+    Readmit {
+        host: HostName,
+        reason: String,
     },
     /// A host that is away is dead: its slot is free.
     DeclareDead {
@@ -99,6 +106,9 @@ pub enum Answer {
         decisions: Vec<Decision>,
         notes: Vec<Note>,
         status: Box<RolloutView>,
+    },
+    Readmitted {
+        host: HostName,
     },
     Status(Box<RolloutView>),
     Line(LogLine),
@@ -199,6 +209,8 @@ pub struct FleetHost {
     pub connected: bool,
     pub version: Option<String>,
     pub last_heard: Option<Timestamp>,
+    /// Why nobody is let on the host until a person has looked at it.
+    pub quarantine: Option<String>,
     pub rollout: Option<RolloutId>,
 }
 

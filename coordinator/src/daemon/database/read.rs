@@ -7,10 +7,10 @@ use std::sync::Arc;
 use rusqlite::{Row, params};
 use serde::de::DeserializeOwned;
 use sternway_core::ids::{HostName, JournalId, Person, PlanId, RolloutId};
-use sternway_core::rollout::Entry;
+use sternway_core::rollout::{Entry, Place, Standing, WaveMarks};
 use sternway_core::time::Timestamp;
 use sternway_core::trust::Signer;
-use sternway_core::wire::{AuditLine, LogLine};
+use sternway_core::wire::{AuditLine, Event, LogLine};
 
 use super::{Database, StoreError};
 
@@ -34,7 +34,29 @@ pub struct HostRow {
     pub journal: JournalId,
     /// Everything up to here is in `host_events`.
     pub acked: u64,
+    /// The newest record that the host says was acknowledged to it; above `acked`
+    /// when this database was set back, which was noticed then.
+    pub claimed: u64,
     pub last_heard: Timestamp,
+}
+
+/// A host that nobody is let on until a person has looked at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantine {
+    pub since: Timestamp,
+    /// The journal with which it came, and one that came in turn with it.
+    pub journal: JournalId,
+    pub other: Option<JournalId>,
+    pub reason: String,
+}
+
+/// A run of a plan that was not launched here: this database has forgotten it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StrangeRun {
+    pub plan: PlanId,
+    /// As the host knows it.
+    pub rollout: RolloutId,
+    pub settled: bool,
 }
 
 /// The database as a coordinator needs it to begin.
@@ -43,6 +65,8 @@ pub struct Stored {
     /// In the order of their launch.
     pub rollouts: Vec<RolloutRow>,
     pub hosts: BTreeMap<HostName, HostRow>,
+    pub quarantine: BTreeMap<HostName, Quarantine>,
+    pub strange_runs: BTreeMap<HostName, StrangeRun>,
     pub last_line: u64,
     /// Number and hash of the newest line of the audit.
     pub last_audit: (u64, String),
@@ -79,7 +103,13 @@ fn bytes<const N: usize>(row: &Row<'_>, at: &str) -> Result<[u8; N], StoreError>
 
 impl Database {
     pub fn load(&self) -> Result<Stored, StoreError> {
-        let mut stored = Stored { rollouts: self.rollouts()?, hosts: self.hosts()?, ..Stored::default() };
+        let mut stored = Stored {
+            rollouts: self.rollouts()?,
+            hosts: self.hosts()?,
+            quarantine: self.quarantine()?,
+            strange_runs: self.strange_runs()?,
+            ..Stored::default()
+        };
         stored.last_line =
             self.connection
                 .query_row("SELECT coalesce(max(sequence), 0) FROM lines", [], |row| row.get(0))?;
@@ -119,6 +149,7 @@ impl Database {
             let host = HostRow {
                 journal: JournalId(bytes(row, "journal")?),
                 acked: row.get("acked")?,
+                claimed: row.get("claimed")?,
                 last_heard: Timestamp(row.get("last_heard")?),
             };
             found.insert(name(row, "name")?, host);
@@ -138,6 +169,129 @@ impl Database {
             orders.insert(host, row.get("sealed")?);
         }
         Ok(orders)
+    }
+
+    fn quarantine(&self) -> Result<BTreeMap<HostName, Quarantine>, StoreError> {
+        let mut statement = self.connection.prepare("SELECT * FROM quarantine")?;
+        let mut rows = statement.query([])?;
+        let mut found = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let quarantine = Quarantine {
+                since: Timestamp(row.get("since")?),
+                journal: JournalId(bytes(row, "journal")?),
+                other: match row.get::<_, Option<Vec<u8>>>("other")? {
+                    None => None,
+                    Some(_) => Some(JournalId(bytes(row, "other")?)),
+                },
+                reason: row.get("reason")?,
+            };
+            found.insert(name(row, "host")?, quarantine);
+        }
+        Ok(found)
+    }
+
+    fn strange_runs(&self) -> Result<BTreeMap<HostName, StrangeRun>, StoreError> {
+        let mut statement = self.connection.prepare("SELECT * FROM strange_runs")?;
+        let mut rows = statement.query([])?;
+        let mut found = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let run = StrangeRun {
+                plan: PlanId(bytes(row, "plan")?),
+                rollout: name(row, "rollout")?,
+                settled: row.get("settled")?,
+            };
+            found.insert(name(row, "host")?, run);
+        }
+        Ok(found)
+    }
+
+    /// What hosts told of a plan, in the order of each journal.
+    pub fn events_of(&self, host: &HostName, plan: PlanId) -> Result<Vec<Event>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT e.sequence, e.at, e.told FROM host_events e JOIN hosts h
+             ON h.name = e.host AND h.journal = e.journal
+             WHERE e.host = ?1 AND e.plan = ?2 ORDER BY e.sequence",
+        )?;
+        let mut rows = statement.query(params![host.as_str(), &plan.0[..]])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(Event {
+                sequence: row.get(0)?,
+                at: Timestamp(row.get(1)?),
+                told: decode(&row.get::<_, Vec<u8>>(2)?)?,
+            });
+        }
+        Ok(found)
+    }
+
+    /// When the records after `after` of this journal were written, as they were told; at most `max`.
+    pub fn times_of(
+        &self,
+        host: &HostName,
+        journal: JournalId,
+        after: u64,
+        max: usize,
+    ) -> Result<Vec<(u64, Timestamp)>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT sequence, at FROM host_events WHERE host = ?1 AND journal = ?2 AND sequence > ?3
+             ORDER BY sequence LIMIT ?4",
+        )?;
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        let mut rows = statement.query(params![host.as_str(), &journal.0[..], after, max])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push((row.get(0)?, Timestamp(row.get(1)?)));
+        }
+        Ok(found)
+    }
+
+    /// What stands beside the entries of a rollout, and does not fit to what they say.
+    pub fn differences(
+        &self,
+        rollout: &RolloutId,
+        standing: &Standing,
+        waves: &[WaveMarks],
+        places: &BTreeMap<HostName, Place>,
+    ) -> Result<Vec<String>, StoreError> {
+        let mut found = Vec::new();
+        let told = self.connection.query_row(
+            "SELECT phase, halted, slots_max FROM rollouts WHERE id = ?1",
+            [rollout.as_str()],
+            |row| Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?, row.get::<_, u32>(2)?)),
+        )?;
+        if told != (standing.phase.to_owned(), standing.halted.is_some(), standing.slots_max) {
+            found.push(format!("it stands as {told:?}"));
+        }
+        let mut statement = self.connection.prepare_cached("SELECT * FROM places WHERE rollout = ?1")?;
+        let mut rows = statement.query([rollout.as_str()])?;
+        let mut stored = 0;
+        while let Some(row) = rows.next()? {
+            stored += 1;
+            let (host, state): (HostName, String) = (name(row, "host")?, row.get("state")?);
+            let is_so = places.get(&host).is_some_and(|place| {
+                row.get("permit_entry") == Ok(place.permit_entry)
+                    && row.get("slot_entry") == Ok(place.slot_entry)
+                    && row.get("wave") == Ok(place.wave)
+                    && row.get::<_, String>("slot").is_ok_and(|slot| slot == place.slot)
+                    && state == place.state
+            });
+            if !is_so {
+                found.push(format!("{host} stands as {state}"));
+            }
+        }
+        if stored != places.len() {
+            found.push(format!("{stored} hosts stand there and {} take part", places.len()));
+        }
+        let mut statement =
+            self.connection.prepare_cached("SELECT wave, opened, passed FROM gates WHERE rollout = ?1")?;
+        let mut rows = statement.query([rollout.as_str()])?;
+        while let Some(row) = rows.next()? {
+            let (wave, marks): (usize, _) = (row.get(0)?, WaveMarks { opened: row.get(1)?, passed: row.get(2)? });
+            if waves.get(wave) != Some(&marks) {
+                found.push(format!("wave {} stands otherwise", wave + 1));
+            }
+        }
+        Ok(found)
     }
 
     /// All entries of a rollout, in order.

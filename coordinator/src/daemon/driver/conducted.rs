@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use sternway_core::ids::{HostName, Person, PlanId, RolloutId};
 use sternway_core::plan::Plan;
-use sternway_core::rollout::{HostState, Rollout, State};
+use sternway_core::rollout::{Entry, HostState, Place, Rollout, Standing, State, WaveMarks};
 use sternway_core::run::Input;
 use sternway_core::time::Timestamp;
 use sternway_core::trust::{Sealed, Signer};
 use sternway_core::wire::{AtWork, HostLine, LogLine, RolloutLine, RolloutView};
 use tokio::sync::watch;
 
-use super::super::database::{Database, RolloutRow};
+use super::super::database::{Database, Move, RolloutRow};
 use super::DriverError;
 
 #[derive(Debug)]
@@ -30,12 +30,31 @@ pub(super) struct Conducted {
     /// What persons decided about stuck hosts, signed.
     pub(super) host_orders: BTreeMap<HostName, Vec<u8>>,
     pub(super) machine: Rollout,
+    /// What stands, or is about to stand, beside the entries in the database.
+    books: Books,
     /// An invariant was found broken; said once.
     pub(super) is_odd: bool,
     at_work: BTreeMap<HostName, AtWork>,
     newest_line: u64,
     /// Counts whatever a watcher could want to see.
     pub(super) news: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    standing: Option<Standing>,
+    waves: Vec<WaveMarks>,
+    places: BTreeMap<HostName, Place>,
+}
+
+impl Books {
+    fn of(machine: &Rollout) -> Self {
+        Self {
+            standing: Some(machine.standing()),
+            waves: machine.wave_marks().collect(),
+            places: machine.places().map(|(host, place)| (host.clone(), place)).collect(),
+        }
+    }
 }
 
 impl Conducted {
@@ -52,6 +71,7 @@ impl Conducted {
             signers: row.signers,
             undo_order: row.undo_order,
             host_orders: BTreeMap::new(),
+            books: Books::default(),
             is_odd: false,
             at_work: BTreeMap::new(),
             newest_line: 0,
@@ -67,13 +87,16 @@ impl Conducted {
         news: Option<watch::Sender<u64>>,
     ) -> Result<Self, DriverError> {
         let id = row.id.clone();
-        let plan = Sealed::<Plan>::parse(&row.sealed).ok().and_then(|sealed| sealed.claim().ok());
+        let sealed = Sealed::<Plan>::parse(&row.sealed).ok().filter(|sealed| sealed.id() == row.plan);
+        let plan = sealed.and_then(|sealed| sealed.claim().ok());
         let plan = plan.ok_or_else(|| DriverError::Plan { rollout: id.clone() })?;
         let mut conducted = Self::new(row, plan);
         for entry in database.entries(&id).map_err(DriverError::Load)? {
             conducted.machine.handle(&entry);
         }
         conducted.host_orders = database.host_orders(&id).map_err(DriverError::Load)?;
+        conducted.books = Books::of(&conducted.machine);
+        conducted.compare_books(database)?;
         if conducted.has_ended() {
             conducted.newest_line = database.newest_line(&id).map_err(DriverError::Load)?;
         } else {
@@ -81,6 +104,54 @@ impl Conducted {
         }
         conducted.news = news.unwrap_or(conducted.news);
         Ok(conducted)
+    }
+
+    /// (I16) The entries, handled again, lead to what stood there.
+    fn compare_books(&self, database: &Database) -> Result<(), DriverError> {
+        let Some(standing) = &self.books.standing else { return Ok(()) };
+        let found = database
+            .differences(&self.id, standing, &self.books.waves, &self.books.places)
+            .map_err(DriverError::Load)?;
+        match found.is_empty() {
+            true => Ok(()),
+            false => Err(DriverError::Books { rollout: self.id.clone(), found }),
+        }
+    }
+
+    /// What an entry, which the machine has just handled, changed of the books.
+    pub(super) fn moved(&mut self, entry: Entry) -> Move {
+        let Self { machine, books, .. } = self;
+        let standing = Some(machine.standing()).filter(|standing| books.standing.as_ref() != Some(standing));
+        books.standing = standing.or(books.standing);
+        let mut waves = Vec::new();
+        for (index, marks) in machine.wave_marks().enumerate() {
+            match books.waves.get_mut(index) {
+                Some(known) if *known == marks => {}
+                Some(known) => {
+                    *known = marks;
+                    waves.push((index, marks));
+                }
+                None => {
+                    books.waves.push(marks);
+                    waves.push((index, marks));
+                }
+            }
+        }
+        let mut places = Vec::new();
+        for (host, place) in machine.places() {
+            match books.places.get_mut(host) {
+                Some(known) if *known == place => {}
+                Some(known) => {
+                    *known = place;
+                    places.push((host.clone(), place));
+                }
+                None => {
+                    books.places.insert(host.clone(), place);
+                    places.push((host.clone(), place));
+                }
+            }
+        }
+        Move { rollout: self.id.clone(), entry, standing, waves, places }
     }
 
     fn read_lines(&mut self, database: &Database) -> Result<(), DriverError> {

@@ -3,19 +3,21 @@
 
 use sternway_core::ids::{HostName, PlanId, RolloutId};
 use sternway_core::rollout::{HostState, Input, Word, word_of};
-use sternway_core::run::Told;
-use sternway_core::wire::{Event, Greeting, HostLine, ToAgent};
+use sternway_core::run::{Input as RunInput, Told};
+use sternway_core::wire::{Event, Greeting, HostLine};
 
-use super::super::database::HostRow;
+use super::super::database::{HostRow, StrangeRun};
 use super::super::fleet::{Here, SessionId};
 use super::super::outbox::Outbox;
-use super::{After, Driver, HostSaid, Turn, coordinator};
+use super::identity::Known;
+use super::{After, Driver, HostSaid, Turn};
 
 impl Driver {
     pub(super) fn heard(&mut self, host: &HostName, session: SessionId, said: HostSaid, turn: &mut Turn) {
         match said {
             HostSaid::Arrived { greeting, outbox } => self.arrived(host, session, &greeting, outbox, turn),
             HostSaid::Left => self.left(host, session, turn),
+            _ if self.quarantine.contains_key(host) => {}
             // What an older connection still had to say comes again on the newer one.
             _ if self.fleet.find(host, session).is_none() => {}
             HostSaid::Events(events) => self.told(host, events, turn),
@@ -32,72 +34,37 @@ impl Driver {
         outbox: Outbox,
         turn: &mut Turn,
     ) {
-        let acked = match self.acked_of(host, greeting) {
-            Ok(acked) => acked,
-            Err(reason) => {
-                tracing::warn!(%host, reason, "a host is not welcome");
-                outbox.push_urgent(ToAgent::Unwelcome { reason: reason.clone() });
-                return outbox.close(&reason);
+        let (acked, ahead) = match self.recognise(host, greeting) {
+            Ok(Known::As { acked, ahead }) => (acked, ahead),
+            Ok(Known::Odd { reason }) => {
+                self.quarantine(host, greeting.journal, &reason, turn);
+                return turn.after.push(After::Unwelcome {
+                    outbox,
+                    reason: format!("{reason}; a person has to look, then: sternway readmit {host}"),
+                });
+            }
+            Err(cause) => {
+                let reason = format!("the record of the host could not be read: {cause}");
+                return turn.after.push(After::Unwelcome { outbox, reason });
             }
         };
         tracing::info!(%host, version = greeting.version, acked, last = greeting.last, "a host is here");
-        let row = HostRow { journal: greeting.journal, acked, last_heard: self.clock.now() };
+        let claimed = greeting.acked.max(acked);
+        let row = HostRow { journal: greeting.journal, acked, claimed, last_heard: self.clock.now() };
         self.hosts.insert(host.clone(), row.clone());
-        turn.commit.hosts.insert(host.clone(), row);
+        turn.commit.hosts.insert(host.clone(), Some(row));
         self.fleet.arrive(
             host.clone(),
             Here { session, outbox: outbox.clone(), version: greeting.version.clone() },
         );
         // Performed in this order: nothing is said to a host before its welcome.
         turn.after.push(After::Welcome { outbox, acked });
-        if greeting.epoch > self.epoch {
-            self.catch_up_with(host, greeting.epoch, turn);
+        if let Some(ahead) = &ahead {
+            self.went_back(ahead, greeting, turn);
         }
+        self.greeted.insert(host.clone());
         for id in self.rollouts_of(host, greeting.plan) {
             self.apply(&id, Input::Connected { host: host.clone() }, turn);
-        }
-    }
-
-    /// Number of the newest record of this journal that is on record here.
-    fn acked_of(&self, host: &HostName, greeting: &Greeting) -> Result<u64, String> {
-        let acked = match self.hosts.get(host) {
-            Some(row) if row.journal == greeting.journal => row.acked,
-            known => {
-                if known.is_some() {
-                    tracing::warn!(%host, journal = %greeting.journal.short(), "the host has another journal than before");
-                }
-                self.database
-                    .newest_event(host, greeting.journal)
-                    .map_err(|cause| format!("the record of the host could not be read: {cause}"))?
-            }
-        };
-        match greeting.last < acked {
-            // Its disk was set back: what it did since, it has forgotten.
-            true => Err(format!(
-                "the journal of this host ends at record {} and the coordinator has {acked}: it was set back, and a person has to look",
-                greeting.last
-            )),
-            false => Ok(acked),
-        }
-    }
-
-    /// A host has seen a newer epoch than this database: the database was set
-    /// back. Whatever it forgot may be under way, so everything halts.
-    fn catch_up_with(&mut self, host: &HostName, seen: u64, turn: &mut Turn) {
-        tracing::error!(%host, seen, epoch = self.epoch, "the database was set back; every open rollout is halted");
-        let reason =
-            format!("the database was set back: {host} has seen epoch {seen}, here it was {}", self.epoch);
-        self.epoch = seen + 1;
-        turn.commit.epoch = Some(self.epoch);
-        for id in self.open_rollouts() {
-            self.apply(&id, Input::Restarted { epoch: self.epoch }, turn);
-            self.apply(&id, Input::Halt { by: coordinator(), reason: reason.clone() }, turn);
-            let here = self.fleet.all().map(|(name, _)| name.clone());
-            let others: Vec<HostName> =
-                here.filter(|other| other != host && self.takes_part(&id, other)).collect();
-            for other in others {
-                self.apply(&id, Input::Connected { host: other }, turn);
-            }
         }
     }
 
@@ -147,11 +114,11 @@ impl Driver {
         }
         turn.after.push(After::Ack { host: host.clone(), sequence: row.acked });
         self.hosts.insert(host.clone(), row.clone());
-        turn.commit.hosts.insert(host.clone(), row);
+        turn.commit.hosts.insert(host.clone(), Some(row));
     }
 
     /// The line people read, and the word the machine hears.
-    fn record(&mut self, host: &HostName, event: &Event, turn: &mut Turn) {
+    pub(super) fn record(&mut self, host: &HostName, event: &Event, turn: &mut Turn) {
         let (plan, line) = match &event.told {
             Told::Internal => return,
             Told::Run { plan, input } => {
@@ -163,13 +130,32 @@ impl Driver {
             }
         };
         let Some(id) = self.by_plan.get(plan).cloned() else {
-            tracing::warn!(%host, plan = %plan.short(), "a host speaks of a plan that was not launched here");
-            return;
+            return self.record_strange(host, *plan, &event.told, turn);
         };
+        if matches!(&event.told, Told::Run { input: RunInput::Accepted { .. }, .. })
+            && self.strange_runs.contains_key(host)
+        {
+            self.note_strange(host, None, turn);
+        }
         self.line(&id, line, turn);
         if let Some(word) = word_of(event.sequence, &event.told) {
             self.apply(&id, Input::Host { host: host.clone(), word }, turn);
         }
+    }
+
+    /// Of a run whose rollout is not on record here, what matters is whether it goes on.
+    fn record_strange(&mut self, host: &HostName, plan: PlanId, told: &Told, turn: &mut Turn) {
+        let Told::Run { input, .. } = told else { return };
+        let known = self.strange_runs.get(host).filter(|run| run.plan == plan).cloned();
+        let run = match (input, known) {
+            (RunInput::Accepted { rollout, .. }, None) => {
+                tracing::warn!(%host, plan = %plan.short(), %rollout, "a host speaks of a rollout that is not on record");
+                StrangeRun { plan, rollout: rollout.clone(), settled: false }
+            }
+            (RunInput::Settled { .. }, Some(run)) => StrangeRun { settled: true, ..run },
+            _ => return,
+        };
+        self.note_strange(host, Some(run), turn);
     }
 
     fn refused(&mut self, host: &HostName, plan: PlanId, code: String, reason: String, turn: &mut Turn) {

@@ -2,9 +2,9 @@
 //! orders, by signature; every one of them leaves a line in the audit.
 
 use sternway_core::exit;
-use sternway_core::ids::{HostName, Person, RolloutId, is_disguise};
+use sternway_core::ids::{HostName, Person, PlanId, RolloutId, is_disguise};
 use sternway_core::plan::{Plan, REASON_BYTES_MAX};
-use sternway_core::rollout::Input;
+use sternway_core::rollout::{Ahead, Input};
 use sternway_core::time::Timestamp;
 use sternway_core::trust::{HostFacts, Order, Sealed, Verb, Verified};
 use sternway_core::wire::{Answer, AuditLine, OperatorError};
@@ -23,8 +23,9 @@ pub enum Command {
     Hold { rollout: RolloutId, reason: String },
     Go { rollout: RolloutId, reason: String },
     Halt { rollout: RolloutId, reason: String },
-    Resume { rollout: RolloutId, reason: String, confirmed: Vec<HostName> },
+    Resume { rollout: RolloutId, reason: String, confirmed: Vec<HostName>, halt: u64 },
     DeclareDead { rollout: RolloutId, host: HostName, reason: String },
+    Readmit { host: HostName, reason: String },
     Status { rollout: RolloutId },
     Rollouts,
     Fleet,
@@ -108,8 +109,9 @@ impl Driver {
                 check_reason(&reason)?;
                 self.said("halt", person, &rollout, reason.clone(), Input::Halt { by, reason }, turn)
             }
-            Command::Resume { rollout, reason, confirmed } => {
+            Command::Resume { rollout, reason, confirmed, halt } => {
                 check_reason(&reason)?;
+                self.check_halt(&rollout, halt)?;
                 let detail = format!("{reason} (confirmed: {})", names(&confirmed));
                 self.said("resume", person, &rollout, detail, Input::Resume { by, reason, confirmed }, turn)
             }
@@ -125,7 +127,48 @@ impl Driver {
                     turn,
                 )
             }
+            Command::Readmit { host, reason } => self.readmit(person, &host, &reason, turn),
         }
+    }
+
+    /// A halt wins against a resume that does not know of it.
+    fn check_halt(&self, rollout: &RolloutId, named: u64) -> Result<(), Refused> {
+        let halt = self.find(rollout)?.machine.status().halt;
+        match halt.filter(|halt| halt.last.sequence != named) {
+            None => Ok(()),
+            Some(halt) => Err(with_hint(
+                exit::USAGE,
+                format!(
+                    "nothing was resumed: {rollout} was halted again, in entry {}, and what is to be resumed is \
+                     the halt of entry {named}",
+                    halt.last.sequence
+                ),
+                "read why, look again, and then resume: sternway status",
+            )),
+        }
+    }
+
+    /// A person has looked at a host in quarantine: the next journal that comes in its name is believed.
+    fn readmit(
+        &mut self,
+        person: &Person,
+        host: &HostName,
+        reason: &str,
+        turn: &mut Turn,
+    ) -> Result<Answer, Refused> {
+        check_reason(reason)?;
+        if self.quarantine.remove(host).is_none() {
+            return Err(with_hint(
+                exit::USAGE,
+                format!("{host} is not in quarantine"),
+                "look: sternway fleet list",
+            ));
+        }
+        self.hosts.remove(host);
+        turn.commit.quarantine.insert(host.clone(), None);
+        turn.commit.hosts.insert(host.clone(), None);
+        self.audit(person, "readmit", None, &format!("{host}: {reason}"), turn);
+        Ok(Answer::Readmitted { host: host.clone() })
     }
 
     /// Records a person's word and lets the machine hear it.
@@ -165,8 +208,8 @@ impl Driver {
         let verified = self.open_plan(bytes, now)?;
         let (plan, plan_id) = (verified.value().clone(), verified.id());
         self.check_hosts(&plan, &without)?;
-        let number = self.rollouts.len() + 1;
-        let id: RolloutId = format!("r-{number}").parse().expect("a number is a name");
+        self.check_strange(&plan, plan_id, &without)?;
+        let id = self.next_id();
         let row = RolloutRow {
             id: id.clone(),
             plan: plan_id,
@@ -191,7 +234,55 @@ impl Driver {
             self.apply(&id, Input::Connected { host }, turn);
         }
         self.apply(&id, Input::Launched { by: person.clone() }, turn);
+        self.take_up_strange(&id, plan_id, turn)?;
         Ok(Answer::Launched { rollout: id, plan: plan_id, hosts })
+    }
+
+    /// A number that no rollout had, also none that this database has forgotten.
+    fn next_id(&self) -> RolloutId {
+        let forgotten = self.strange_runs.values().map(|run| &run.rollout);
+        let known = self.rollouts.keys().chain(forgotten);
+        let highest = known.filter_map(|id| id.as_str().strip_prefix("r-")?.parse::<u64>().ok()).max();
+        format!("r-{}", highest.unwrap_or(0).saturating_add(1)).parse().expect("a number is a name")
+    }
+
+    /// A run that this database has forgotten goes on all the same.
+    fn check_strange(&self, plan: &Plan, id: PlanId, without: &[HostName]) -> Result<(), Refused> {
+        let takes_part = |host: &&HostName| !without.contains(host);
+        for host in plan.hosts.iter().filter(takes_part) {
+            if let Some(quarantine) = self.quarantine.get(host) {
+                let message = format!("{host} is in quarantine: {}", quarantine.reason);
+                return Err(with_hint(exit::BUSY, message, "readmit it, or leave it out: --without"));
+            }
+            let run = self.strange_runs.get(host).filter(|run| !run.settled && run.plan != id);
+            if let Some(run) = run {
+                let message = format!("{host} is in rollout {}, which is not on record here", run.rollout);
+                let hint = "launch that very plan again to take it up, or wait for the host's end, or leave it out: --without";
+                return Err(with_hint(exit::BUSY, message, hint));
+            }
+        }
+        Ok(())
+    }
+
+    /// What hosts told of this plan before it was on record here counts, and a person looks at it first.
+    fn take_up_strange(&mut self, id: &RolloutId, plan: PlanId, turn: &mut Turn) -> Result<(), Refused> {
+        let of_plan = self.strange_runs.iter().filter(|(_, run)| run.plan == plan);
+        let runs: Vec<_> = of_plan.map(|(host, run)| (host.clone(), run.rollout.clone())).collect();
+        for (host, rollout) in runs {
+            let acked = self.hosts.get(&host).map_or(0, |row| row.acked);
+            let (epoch, unknown) = (self.epoch, Some(rollout));
+            let ahead =
+                Ahead { host: host.clone(), epoch, epoch_here: epoch, acked, acked_here: acked, unknown };
+            self.apply(id, Input::WentBack { ahead }, turn);
+            let stored = self.database.events_of(&host, plan).map_err(|cause| super::unreadable(&cause))?;
+            let in_turn = turn.commit.events.iter().filter(|(name, ..)| *name == host);
+            let in_turn: Vec<_> = in_turn.map(|(_, _, event)| event.clone()).collect();
+            for event in stored.iter().chain(&in_turn) {
+                self.record(&host, event, turn);
+            }
+            self.note_strange(&host, None, turn);
+        }
+        Ok(())
     }
 
     /// The checks each host makes again for itself; here they only save everybody the way.
@@ -202,8 +293,9 @@ impl Driver {
         let plan = verified.value();
         let Some(host) = plan.hosts.first() else { return Err(refused("the plan names no host".into())) };
         if let Some(rollout) = self.by_plan.get(&verified.id()) {
-            let message = format!("this very plan was launched before, as {rollout}");
-            return Err(with_hint(exit::REFUSED, message, "sign it again to get a new one"));
+            let message = format!("this very plan was launched before, as {rollout}, and runs once");
+            let hint = format!("look on: sternway watch {rollout}; or sign the plan again to get a new one");
+            return Err(with_hint(exit::REFUSED, message, &hint));
         }
         let facts = HostFacts {
             host,

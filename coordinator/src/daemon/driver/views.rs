@@ -53,6 +53,7 @@ impl Driver {
                 connected: here.is_some(),
                 version: here.map(|here| here.version.clone()),
                 last_heard: self.hosts.get(&host.name).map(|row| row.last_heard),
+                quarantine: self.quarantine.get(&host.name).map(|row| row.reason.clone()),
                 rollout: self.rollout_holding(&host.name).map(|conducted| conducted.id.clone()),
             }
         });
