@@ -43,7 +43,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Group, HostName, Person, PlanId, RolloutId};
 use crate::plan::{Pace, Plan};
 use crate::run::{Choice, Question};
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 
 pub use books::{Place, Standing, WaveMarks};
 pub use decision::{Ahead, Decision, End, Halt, HaltCause, Hold, HoldReason, Note};
@@ -53,6 +53,9 @@ pub use invariant::Violation;
 pub use status::{HostStatus, SoakStatus, State, Status, WaveStatus};
 pub use wave::{Judged, Mark, Soak, Wave, WaveState};
 pub use word::word_of;
+
+/// Agents that live are back long before this.
+const RETURN_WITHIN: Millis = Millis::seconds(5);
 
 /// One line of the rollout's journal, durable before it is handled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -249,6 +252,9 @@ pub struct Rollout {
     halts_past: Vec<(u64, u64)>,
     accepted: Accepted,
     epoch: u64,
+    /// After a restart nobody new begins before this, unless everybody is back: a
+    /// host may know what these books have forgotten.
+    waits_until: Option<Timestamp>,
     sequence: u64,
     now: Timestamp,
 }
@@ -305,6 +311,7 @@ impl Rollout {
             halts_past: Vec::new(),
             accepted: Accepted::default(),
             epoch: 0,
+            waits_until: None,
             sequence: 0,
             now: Timestamp::default(),
         }
@@ -447,6 +454,7 @@ impl Rollout {
         }
         self.epoch = epoch;
         let now = turn.now();
+        self.waits_until = (self.phase != Phase::Ready).then_some(now + RETURN_WITHIN);
         for host in self.hosts.values_mut() {
             host.connected = false;
             host.last_seen = now;
@@ -454,6 +462,13 @@ impl Rollout {
         if let Some(wave) = self.current_mut() {
             wave.restart_clocks(now);
         }
+    }
+
+    /// Until when the hosts that are counted on may still come back after a restart.
+    fn waits_for_return(&self) -> Option<Timestamp> {
+        let until = self.waits_until.filter(|until| self.now < *until)?;
+        let away = |host: &Host| !host.connected && !host.silent && !host.late && !host.is_final();
+        self.hosts.values().any(away).then_some(until)
     }
 
     /// Whether anything new may start.

@@ -1,5 +1,6 @@
 //! Real processes on loopback: QUIC, signatures, components, SIGKILL.
 
+mod set_back;
 mod stuck;
 
 use std::time::Duration;

@@ -76,7 +76,22 @@ pub async fn go(context: &Context, args: BrakeArgs) -> Result<u8, Failure> {
 }
 
 pub async fn halt(context: &Context, args: BrakeArgs) -> Result<u8, Failure> {
-    brake(context, args, "halted", |rollout, reason| Request::Halt { rollout, reason }).await
+    let named = args.rollout.clone();
+    let halted = brake(context, args, "halted", |rollout, reason| Request::Halt { rollout, reason }).await;
+    halted.map_err(|failure| not_halted(&named, failure))
+}
+
+/// A halt that nobody wrote down must not be taken for one.
+fn not_halted(rollout: &str, failure: Failure) -> Failure {
+    match failure {
+        failure @ (Failure::Usage { .. } | Failure::Coordinator(_)) => failure,
+        failure => Failure::Other {
+            message: format!("{rollout} is NOT halted"),
+            exit: failure.exit_code(),
+            hint: Some("hosts go on as their plan says; to stop one itself: sternway-agent halt, on it".into()),
+            cause: Some(Box::new(failure)),
+        },
+    }
 }
 
 async fn brake(

@@ -1,5 +1,8 @@
 //! What must hold after every entry, checked against the state alone. The names
-//! in brackets are those of the design notes.
+//! in brackets are those of the design notes. What a state cannot show is checked
+//! where it can be seen: I7, I8 and I12 by the coordinator's database, in the
+//! transaction and at each start; I15 by the host that keeps the points; I16 by
+//! comparing, at each start, what the entries lead to with what stood there.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +23,8 @@ pub enum Violation {
     StartAfterHalt { host: HostName, entry: u64, halt: u64 },
     /// (I4, I11) What the host does and the slot it holds do not fit.
     SlotAgainstState { host: HostName },
+    /// (I5) The host is at its end without a word of its own that brought it there.
+    EndedWithoutWord { host: HostName },
     /// (I6) A wave is open before the one before it passed.
     WaveOutOfOrder { wave: usize },
     /// (I9) A budget is spent and nothing stands still.
@@ -63,6 +68,13 @@ impl Rollout {
                     | HostState::NeedsOperator { .. }
                     | HostState::PuttingBack
             );
+            let ended = matches!(
+                host.state,
+                HostState::Done | HostState::Undone { .. } | HostState::PutBack
+            );
+            if ended && !matches!(host.slot, Slot::Returned(_)) {
+                found.push(Violation::EndedWithoutWord { host: name.clone() });
+            }
             if disturbed != host.holds_slot() {
                 found.push(Violation::SlotAgainstState { host: name.clone() });
             }
@@ -191,6 +203,11 @@ mod tests {
             rollout.hosts.get_mut(&host("a-1")).unwrap().state = HostState::Running { step: 0 };
         });
         assert_eq!(lost, [Violation::SlotAgainstState { host: host("a-1") }]);
+
+        let untold = broken(|rollout| {
+            rollout.hosts.get_mut(&host("a-1")).unwrap().state = HostState::Done;
+        });
+        assert_eq!(untold, [Violation::EndedWithoutWord { host: host("a-1") }]);
 
         let order = broken(|rollout| rollout.waves[1].state = WaveState::Open);
         assert_eq!(order, [Violation::WaveOutOfOrder { wave: 1 }]);

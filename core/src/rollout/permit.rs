@@ -52,7 +52,7 @@ impl Rollout {
     /// Answers those who ask, oldest request first, while there is room.
     pub(super) fn grant_permits(&mut self, turn: &mut Turn) {
         let Some(index) = self.current().filter(|index| self.waves[*index].is_open()) else { return };
-        if !self.may_start() {
+        if !self.may_start() || self.waits_for_return().is_some() {
             return;
         }
         let mut asking: Vec<(u64, HostName)> = self

@@ -219,7 +219,8 @@ impl Rollout {
         let late = self.late_at().filter(|_| forward);
         let soak = open.filter(|_| self.may_start()).and_then(|index| self.soak_wakes_at(index));
         // What is already due and still undone waits for something else than time.
-        [silences, late, soak].into_iter().flatten().filter(|at| *at > self.now).min()
+        let returns = self.waits_for_return();
+        [silences, late, soak, returns].into_iter().flatten().filter(|at| *at > self.now).min()
     }
 
     fn soak_wakes_at(&self, index: usize) -> Option<Timestamp> {

@@ -2,6 +2,7 @@
 
 mod any_input;
 mod people;
+mod set_back;
 
 use super::*;
 use crate::ids::{FleetId, Nonce};

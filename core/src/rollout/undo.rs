@@ -7,7 +7,7 @@ use crate::ids::HostName;
 
 impl Rollout {
     pub(super) fn advance_undo(&mut self, turn: &mut Turn) {
-        if self.halt.is_some() || self.hold.is_some() {
+        if self.halt.is_some() || self.hold.is_some() || self.waits_for_return().is_some() {
             return;
         }
         let mut finished: Vec<(usize, HostName)> = self

@@ -42,6 +42,11 @@ fn any_input() -> impl Strategy<Value = Input> {
         1 => Just(Input::UndoAll { by: maria(), reason: "r".into() }),
         1 => name().prop_map(|host| Input::ExcludeDead { host, by: maria(), reason: "r".into() }),
         1 => (0u64..3).prop_map(|epoch| Input::Restarted { epoch }),
+        1 => (name(), 0u64..3).prop_map(|(host, acked)| {
+            let ahead = Ahead { host, epoch: 1, epoch_here: 1, acked, acked_here: 0, unknown: None };
+            Input::WentBack { ahead }
+        }),
+        1 => name().prop_map(|host| Input::Quarantined { host, reason: "r".into() }),
     ]
 }
 
