@@ -242,24 +242,22 @@ fn write_move(transaction: &Transaction<'_>, epoch: u64, moved: &Move) -> Result
 /// (G12) A halt ends by a person's resume, or by their order to put back, and by nothing else.
 fn write_standing(transaction: &Transaction<'_>, moved: &Move, standing: &Standing) -> Result<(), StoreError> {
     let (rollout, sequence) = (&moved.rollout, moved.entry.sequence);
-    let halted: bool = transaction
-        .prepare_cached("SELECT halted FROM rollouts WHERE id = ?1")?
-        .query_row([rollout.as_str()], |row| row.get(0))?;
-    match (halted, standing.halted) {
-        (false, Some(since)) => {
-            transaction
-                .prepare_cached("INSERT INTO halts (rollout, since) VALUES (?1, ?2)")?
-                .execute(params![rollout.as_str(), since])?;
-        }
-        (true, None) if !matches!(moved.entry.input, Input::Resume { .. } | Input::UndoAll { .. }) => {
+    let open: Option<u64> = transaction
+        .prepare_cached("SELECT since FROM halts WHERE rollout = ?1 AND until IS NULL")?
+        .query_row([rollout.as_str()], |row| row.get(0))
+        .optional()?;
+    if open.is_some() && open != standing.halted {
+        if !matches!(moved.entry.input, Input::Resume { .. } | Input::UndoAll { .. }) {
             return Err(StoreError::guard(rollout, None, "G12", "a halt ends by nobody's word"));
         }
-        (true, None) => {
-            transaction
-                .prepare_cached("UPDATE halts SET until = ?2 WHERE rollout = ?1 AND until IS NULL")?
-                .execute(params![rollout.as_str(), sequence])?;
-        }
-        (false, None) | (true, Some(_)) => {}
+        transaction
+            .prepare_cached("UPDATE halts SET until = ?2 WHERE rollout = ?1 AND until IS NULL")?
+            .execute(params![rollout.as_str(), sequence])?;
+    }
+    if let Some(since) = standing.halted.filter(|since| open != Some(*since)) {
+        transaction
+            .prepare_cached("INSERT INTO halts (rollout, since) VALUES (?1, ?2)")?
+            .execute(params![rollout.as_str(), since])?;
     }
     transaction
         .prepare_cached(
@@ -450,3 +448,6 @@ fn write_audit(transaction: &Transaction<'_>, lines: &[AuditRow]) -> Result<(), 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
