@@ -85,7 +85,8 @@ async fn greet(
         .map_err(|error| error.to_string())?;
     let connection = connecting.await.map_err(|error| error.to_string())?;
     let (mut send, receive) = connection.open_bi().await.map_err(|error| error.to_string())?;
-    let greeting = shared.with_journal(|journal| greeting(shared, journal)).map_err(|error| error.to_string())?;
+    let greeting =
+        shared.with_journal(|journal| greeting(shared, journal)).map_err(|error| error.to_string())?;
     let hello =
         encode_frame(&FromAgent::Hello(greeting), FRAME_BYTES_MAX).map_err(|error| error.to_string())?;
     send.write_all(&hello).await.map_err(|error| error.to_string())?;

@@ -88,7 +88,9 @@ fn not_halted(rollout: &str, failure: Failure) -> Failure {
         failure => Failure::Other {
             message: format!("{rollout} is NOT halted"),
             exit: failure.exit_code(),
-            hint: Some("hosts go on as their plan says; to stop one itself: sternway-agent halt, on it".into()),
+            hint: Some(
+                "hosts go on as their plan says; to stop one itself: sternway-agent halt, on it".into(),
+            ),
             cause: Some(Box::new(failure)),
         },
     }
@@ -149,7 +151,8 @@ pub struct ReadmitArgs {
 
 pub async fn readmit(context: &Context, args: ReadmitArgs) -> Result<u8, Failure> {
     let client = context.connect().await?;
-    let question = format!("You looked at {}, and one machine answers in its name? Type its name:", args.host);
+    let question =
+        format!("You looked at {}, and one machine answers in its name? Type its name:", args.host);
     confirm(context, &question, args.host.as_str(), args.confirm.as_deref())?;
     let answer = client.ask_one(&Request::Readmit { host: args.host, reason: args.reason }).await?;
     client.close().await;

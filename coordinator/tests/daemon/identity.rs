@@ -91,7 +91,8 @@ async fn a_host_with_a_shorter_journal_is_out_until_a_person_readmits_it() {
     assert_eq!(seen.status.exit_code(), exit::STUCK);
     // Catching up does not make it the journal that was told.
     assert!(greet(&site, greeting("web-1", JOURNAL, 6, 5)).await.is_err());
-    let (code, message) = operator.refused(&Request::Readmit { host: host("web-2"), reason: "x".into() }).await;
+    let (code, message) =
+        operator.refused(&Request::Readmit { host: host("web-2"), reason: "x".into() }).await;
     assert_eq!(code, exit::USAGE, "{message}");
     let readmit = Request::Readmit { host: host("web-1"), reason: "reinstalled".into() };
     assert!(matches!(operator.ask(&readmit).await, Answer::Readmitted { .. }));
@@ -144,7 +145,10 @@ async fn two_journals_that_take_turns_are_both_let_go() {
     assert_eq!(first.acked, 5, "what it told is not forgotten");
     let again = greet(&site, greeting("web-1", OTHER, 1, 0)).await.err().unwrap();
     assert!(again.contains("journal"), "{again}");
-    assert!(first.connection.closed().await.to_string().contains("journal"), "the one that was here goes too");
+    assert!(
+        first.connection.closed().await.to_string().contains("journal"),
+        "the one that was here goes too"
+    );
 }
 
 #[tokio::test]
@@ -183,11 +187,8 @@ async fn a_rollout_that_the_database_forgot_is_taken_up_when_its_plan_is_launche
     let operator = site.operator("ada").await;
     let (sealed, id) = seal(&plan(&[&["web-1"], &["web-2"]]));
     let lost: RolloutId = "r-7".parse().unwrap();
-    let greeting = Greeting {
-        plan: Some(id),
-        rollout: Some(lost.clone()),
-        ..greeting("web-1", JOURNAL, 6, 5)
-    };
+    let greeting =
+        Greeting { plan: Some(id), rollout: Some(lost.clone()), ..greeting("web-1", JOURNAL, 6, 5) };
     let mut agent = greet(&site, greeting).await.unwrap();
     let told = vec![
         internal(1),

@@ -188,7 +188,9 @@ async fn a_hundred_streaming_agents_lose_nothing_when_the_coordinator_is_killed(
     assert!(left > 0, "the kill came too late to show anything");
     until("all to be back", || back.load(Ordering::Relaxed) >= here_before + left).await;
     let took = ready.elapsed();
-    println!("{left} of {AGENTS} agents were back {took:?} after the restart; {promised} records were promised");
+    println!(
+        "{left} of {AGENTS} agents were back {took:?} after the restart; {promised} records were promised"
+    );
     // Well under the 15 s after which a silent path is given up.
     assert!(took < Duration::from_secs(10), "{took:?}");
     for stream in streams {

@@ -76,7 +76,10 @@ async fn with_a_full_disk_it_answers_questions_permits_nobody_and_recovers_by_it
         panic!("questions are still answered")
     };
     assert_eq!(seen.status.in_flight, [host("web-1")], "its place is kept");
-    assert!(matches!(operator.all(&Request::Log { rollout: rollout.clone(), host: None }).await.last(), Some(Answer::Line(_))));
+    assert!(matches!(
+        operator.all(&Request::Log { rollout: rollout.clone(), host: None }).await.last(),
+        Some(Answer::Line(_))
+    ));
     let halt = Request::Halt { rollout: rollout.clone(), reason: "stop it".into() };
     match operator.ask(&halt).await {
         Answer::Error(error) => {
@@ -100,7 +103,12 @@ async fn with_a_full_disk_it_answers_questions_permits_nobody_and_recovers_by_it
     assert!(again.epoch > before, "as after a restart");
     assert_eq!(again.acked, 2);
     again.last = 2;
-    again.tell(id, vec![Input::Permitted { nonce: 1, epoch: before }, Input::Settled { ending: Ending::Finished }]).await;
+    again
+        .tell(
+            id,
+            vec![Input::Permitted { nonce: 1, epoch: before }, Input::Settled { ending: Ending::Finished }],
+        )
+        .await;
     let mut second = site.agent("web-2").await;
     second.run(id, 1).await;
     let answers = operator.all(&Request::Watch { rollout, from: 0 }).await;

@@ -170,12 +170,8 @@ async fn a_halt_wins_against_a_resume_that_does_not_know_of_it() {
         let Answer::Taken { status, .. } = operator.ask(&halt).await else { panic!() };
         status.status.halt.unwrap().last.sequence
     };
-    let resume = |halt| Request::Resume {
-        rollout: rollout.clone(),
-        reason: "fine".into(),
-        confirmed: vec![],
-        halt,
-    };
+    let resume =
+        |halt| Request::Resume { rollout: rollout.clone(), reason: "fine".into(), confirmed: vec![], halt };
     let looked_at = halted(&ada, "odd graphs").await;
     let newer = halted(&bob, "the disk is burning").await;
     let (code, message) = ada.refused(&resume(looked_at)).await;

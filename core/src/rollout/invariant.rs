@@ -68,10 +68,7 @@ impl Rollout {
                     | HostState::NeedsOperator { .. }
                     | HostState::PuttingBack
             );
-            let ended = matches!(
-                host.state,
-                HostState::Done | HostState::Undone { .. } | HostState::PutBack
-            );
+            let ended = matches!(host.state, HostState::Done | HostState::Undone { .. } | HostState::PutBack);
             if ended && !matches!(host.slot, Slot::Returned(_)) {
                 found.push(Violation::EndedWithoutWord { host: name.clone() });
             }

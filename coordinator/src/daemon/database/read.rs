@@ -286,7 +286,8 @@ impl Database {
             self.connection.prepare_cached("SELECT wave, opened, passed FROM gates WHERE rollout = ?1")?;
         let mut rows = statement.query([rollout.as_str()])?;
         while let Some(row) = rows.next()? {
-            let (wave, marks): (usize, _) = (row.get(0)?, WaveMarks { opened: row.get(1)?, passed: row.get(2)? });
+            let (wave, marks): (usize, _) =
+                (row.get(0)?, WaveMarks { opened: row.get(1)?, passed: row.get(2)? });
             if waves.get(wave) != Some(&marks) {
                 found.push(format!("wave {} stands otherwise", wave + 1));
             }

@@ -217,14 +217,18 @@ fn write_rollouts(transaction: &Transaction<'_>, commit: &Commit) -> Result<(), 
 fn write_move(transaction: &Transaction<'_>, epoch: u64, moved: &Move) -> Result<(), StoreError> {
     let Move { rollout, entry, standing, waves, places } = moved;
     transaction
-        .prepare_cached("INSERT INTO entries (rollout, sequence, epoch, at, input) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .prepare_cached(
+            "INSERT INTO entries (rollout, sequence, epoch, at, input) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
         .execute(params![rollout.as_str(), entry.sequence, epoch, entry.at.0, encode(&entry.input)?])?;
     if let Some(standing) = standing {
         write_standing(transaction, moved, standing)?;
     }
     for (wave, marks) in waves {
         transaction
-            .prepare_cached("INSERT OR REPLACE INTO gates (rollout, wave, opened, passed) VALUES (?1, ?2, ?3, ?4)")?
+            .prepare_cached(
+                "INSERT OR REPLACE INTO gates (rollout, wave, opened, passed) VALUES (?1, ?2, ?3, ?4)",
+            )?
             .execute(params![rollout.as_str(), wave, marks.opened, marks.passed])?;
     }
     let (granted, others): (Vec<_>, Vec<_>) =
@@ -240,7 +244,11 @@ fn write_move(transaction: &Transaction<'_>, epoch: u64, moved: &Move) -> Result
 }
 
 /// (G12) A halt ends by a person's resume, or by their order to put back, and by nothing else.
-fn write_standing(transaction: &Transaction<'_>, moved: &Move, standing: &Standing) -> Result<(), StoreError> {
+fn write_standing(
+    transaction: &Transaction<'_>,
+    moved: &Move,
+    standing: &Standing,
+) -> Result<(), StoreError> {
     let (rollout, sequence) = (&moved.rollout, moved.entry.sequence);
     let open: Option<u64> = transaction
         .prepare_cached("SELECT since FROM halts WHERE rollout = ?1 AND until IS NULL")?
@@ -299,7 +307,9 @@ fn check_grant(
         return refused("I1", "every slot is held");
     }
     let elsewhere: bool = transaction
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM places WHERE host = ?2 AND holds = 1 AND rollout <> ?1)")?
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM places WHERE host = ?2 AND holds = 1 AND rollout <> ?1)",
+        )?
         .query_row([rollout.as_str(), host.as_str()], |row| row.get(0))?;
     if elsewhere {
         return refused("I4", "the host holds a slot of another rollout");
@@ -345,8 +355,16 @@ fn write_place(
 fn write_lines(transaction: &Transaction<'_>, lines: &[(RolloutId, LogLine)]) -> Result<(), StoreError> {
     for (rollout, line) in lines {
         transaction
-            .prepare_cached("INSERT INTO lines (sequence, rollout, host, at, what) VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![line.sequence, rollout.as_str(), host_of(line), line.at.0, encode(&line.what)?])?;
+            .prepare_cached(
+                "INSERT INTO lines (sequence, rollout, host, at, what) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![
+                line.sequence,
+                rollout.as_str(),
+                host_of(line),
+                line.at.0,
+                encode(&line.what)?
+            ])?;
     }
     Ok(())
 }
@@ -378,9 +396,9 @@ fn write_events(
 fn write_hosts(transaction: &Transaction<'_>, commit: &Commit) -> Result<(), StoreError> {
     for (name, row) in &commit.hosts {
         match row {
-            None => transaction
-                .prepare_cached("DELETE FROM hosts WHERE name = ?1")?
-                .execute([name.as_str()])?,
+            None => {
+                transaction.prepare_cached("DELETE FROM hosts WHERE name = ?1")?.execute([name.as_str()])?
+            }
             Some(row) => transaction
                 .prepare_cached(
                     "INSERT OR REPLACE INTO hosts (name, journal, acked, claimed, last_heard)

@@ -148,8 +148,7 @@ impl Driver {
         tracing::error!(%host, reason, "a host is taken out until a person has looked at it");
         let first = known.map_or(journal, |known| known.journal);
         let other = (first != journal).then_some(journal);
-        let row =
-            Quarantine { since: self.clock.now(), journal: first, other, reason: reason.to_owned() };
+        let row = Quarantine { since: self.clock.now(), journal: first, other, reason: reason.to_owned() };
         self.quarantine.insert(host.clone(), row.clone());
         turn.commit.quarantine.insert(host.clone(), Some(row));
         if let Some(here) = self.fleet.get(host) {

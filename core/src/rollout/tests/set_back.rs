@@ -22,7 +22,10 @@ fn every_host_that_knows_more_is_named_once_and_each_is_a_new_word_for_the_halt(
     for (name, acked) in [("a-1", 9), ("b-1", 7), ("a-1", 11)] {
         desk.take(Input::WentBack { ahead: ahead(name, acked) });
     }
-    assert_eq!(desk.halt_cause(), Some(HaltCause::WentBack { hosts: vec![ahead("b-1", 7), ahead("a-1", 11)] }));
+    assert_eq!(
+        desk.halt_cause(),
+        Some(HaltCause::WentBack { hosts: vec![ahead("b-1", 7), ahead("a-1", 11)] })
+    );
     assert_eq!(halt(&desk).since, looked_at, "nothing was permitted in between");
     assert!(looked_at.sequence < halt(&desk).last.sequence);
 }
