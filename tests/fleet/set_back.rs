@@ -29,8 +29,11 @@ fn began_to_apply(fleet: &Fleet, rollout: &str) -> usize {
     log.lines().filter(began).count()
 }
 
-/// When nobody is in flight any more: whoever resumes has looked.
+/// When everybody has said what they know and nobody is in flight any more: whoever resumes has looked.
 fn resume(fleet: &Fleet, rollout: &str) {
+    fleet.wait("all hosts to be back", |fleet| {
+        said(fleet, &["fleet", "--json"]).matches("\"connected\":true").count() == fleet.hosts().len()
+    });
     fleet.wait("the hosts in flight to come to their end", |fleet| {
         let words = ["resume", rollout, "--confirm-in-flight", "none", "--reason", "looked at all of them"];
         fleet.sternway("ada", &words).status.success()

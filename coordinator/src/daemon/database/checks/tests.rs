@@ -46,6 +46,14 @@ fn rows_as_they_should_be_are_gone_on_from() {
 }
 
 #[test]
+fn the_plan_of_a_rollout_is_never_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = stored(dir.path(), "").unwrap();
+    let changed = database.connection.execute("UPDATE rollouts SET plan = randomblob(32)", []);
+    assert!(changed.is_err_and(|cause| cause.to_string().contains("never changes")));
+}
+
+#[test]
 fn every_check_refuses_rows_that_were_broken_by_hand_and_names_them() {
     let cases = [
         ("I1", "UPDATE rollouts SET slots_max = 0 WHERE id = 'r-2'", "r-2: 1 of 0"),
@@ -69,7 +77,12 @@ fn every_check_refuses_rows_that_were_broken_by_hand_and_names_them() {
         ("I10", "DELETE FROM entries WHERE rollout = 'r-2' AND sequence = 3", "r-2: 3 entries from 1 to 4"),
         ("I10", "UPDATE places SET slot_entry = 99 WHERE host = 'c'", "c rests on entry 99"),
         ("I11", "UPDATE places SET slot = 'none', slot_entry = NULL WHERE host = 'b'", "r-2: b"),
-        ("I12", "DROP TRIGGER plans_stay; UPDATE rollouts SET plan = x'00' WHERE id = 'r-2'", "r-2"),
+        (
+            "I12",
+            "INSERT INTO rollouts (id, plan, sealed, launched_by, launched_at, signers, without)
+                 VALUES ('r-3', x'00', x'', 'ada', 1, x'80', x'80')",
+            "r-3",
+        ),
         ("I14", "UPDATE places SET state = 'undone' WHERE host = 'a'", "a is undone"),
         (
             "I16",
