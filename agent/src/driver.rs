@@ -4,8 +4,10 @@
 //! step) works on a thread of its own and comes back as a message, so that a
 //! halt or an order is heard in the middle of a step.
 
+mod asleep;
 mod doubt;
 mod health;
+mod people;
 mod plans;
 mod work;
 
@@ -14,50 +16,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sternway_core::ids::{HostName, PlanId, RolloutId};
-use sternway_core::run::{Answer, Effect, Input, Phase, Record, Run, Stage};
-use sternway_core::time::{Millis, Timestamp};
+use sternway_core::run::{Effect, Input, Record, Run, Stage};
+use sternway_core::time::Millis;
 use sternway_core::trust::{Admitted, HostFacts, Keyring, Refusal, Sealed};
 use sternway_core::wire::{FromAgent, ToAgent};
 
 use crate::clock;
 use crate::gate::Cancel;
+use crate::halt::{Halt, HaltFlag};
 use crate::journal::{Journal, JournalError};
-use crate::link::{FromLink, Outbox};
+use crate::message::{FromLink, Message};
+use crate::outbox::Outbox;
+use crate::report::Link;
 use crate::steps::Steps;
 
+pub use asleep::{AsleepError, look};
 pub use plans::PlanStore;
-
-/// Everything the driver hears.
-#[derive(Debug)]
-pub enum Message {
-    Link(FromLink),
-    /// Staging ended: the point it found, or why this host cannot take part.
-    Staged {
-        plan: PlanId,
-        fit: Result<Option<String>, String>,
-    },
-    Ended {
-        plan: PlanId,
-        step: u32,
-        phase: Phase,
-        answer: Answer,
-    },
-    Waited {
-        plan: PlanId,
-        step: u32,
-    },
-    /// The time to be confirmed is over.
-    Unconfirmed {
-        plan: PlanId,
-        step: u32,
-        until: Timestamp,
-    },
-    Health {
-        plan: PlanId,
-        result: Result<(), String>,
-    },
-    Stop,
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
@@ -76,6 +50,7 @@ pub struct Parts {
     pub plans: PlanStore,
     pub steps: Arc<Steps>,
     pub outbox: Outbox,
+    pub halt: HaltFlag,
     pub watch_every: Millis,
     pub messages: mpsc::Sender<Message>,
 }
@@ -86,7 +61,8 @@ pub struct Driver {
     active: Option<Active>,
     /// Of the newest permit question; it is good for so long, by our own clock.
     asked_at: Instant,
-    linked: bool,
+    link: Link,
+    halted: Option<Halt>,
 }
 
 /// The run in hand, and what works for it.
@@ -98,12 +74,16 @@ struct Active {
     cancel: Cancel,
     watch: Option<health::Watch>,
     confirming: Option<doubt::Confirming>,
+    /// A person at this host lets it begin as soon as it is staged.
+    permitted_here: Option<String>,
 }
 
 impl Driver {
     /// Takes up what the journal says was under way.
     pub fn new(parts: Parts) -> Result<Self, DriverError> {
-        let mut driver = Self { parts, active: None, asked_at: Instant::now(), linked: false };
+        let link = Link { up: false, since: clock::now() };
+        let halted = parts.halt.read();
+        let mut driver = Self { parts, active: None, asked_at: Instant::now(), link, halted };
         driver.take_up()?;
         Ok(driver)
     }
@@ -145,6 +125,10 @@ impl Driver {
             let Some(Input::Accepted { rollout, .. }) = entries.first().map(|entry| &entry.input) else {
                 continue;
             };
+            if plans::is_over(&entries) && !self.parts.plans.holds(plan) {
+                self.journal(|journal| journal.forget(plan));
+                continue;
+            }
             let admitted = self.parts.plans.readmit(plan, &self.parts.keyring, &self.parts.host)?;
             let mut run = Run::new(admitted.plan());
             for entry in &entries {
@@ -156,14 +140,18 @@ impl Driver {
             }
             tracing::info!(rollout = %rollout, plan = %plan.short(), stage = ?run.stage(), "takes up the run");
             self.activate(admitted, rollout.clone(), run);
+            // A halt counts before anything is taken up, its end after.
+            self.heed_halt()?;
             self.note(Input::Resumed { unfinished })?;
+            self.heed_end_of_halt()?;
         }
         Ok(())
     }
 
     fn activate(&mut self, admitted: Admitted, rollout: RolloutId, run: Run) {
         let (plan, cancel) = (Arc::new(admitted), Cancel::new());
-        self.active = Some(Active { plan, rollout, run, cancel, watch: None, confirming: None });
+        self.active =
+            Some(Active { plan, rollout, run, cancel, watch: None, confirming: None, permitted_here: None });
     }
 
     /// Writes an input of the run in hand down, then does what follows from it.
@@ -228,10 +216,19 @@ impl Driver {
             Message::Link(FromLink::Down) => self.cut_off(),
             Message::Link(FromLink::Plan { rollout, plan, sealed }) => self.offered(rollout, plan, &sealed),
             Message::Link(FromLink::Said(said)) => self.said(said),
-            Message::Staged { plan, fit } if in_hand == Some(plan) => self.note(match fit {
-                Ok(point) => Input::Staged { point },
-                Err(reason) => Input::Unfit { reason },
-            }),
+            Message::Control { ask, answer } => {
+                let said = self.asked(ask)?;
+                // Whoever asked may have gone.
+                let _ = answer.send(said);
+                Ok(())
+            }
+            Message::Staged { plan, fit } if in_hand == Some(plan) => {
+                self.note(match fit {
+                    Ok(point) => Input::Staged { point },
+                    Err(reason) => Input::Unfit { reason },
+                })?;
+                self.begin_if_permitted_here()
+            }
             Message::Ended { plan, step, phase, answer } if in_hand == Some(plan) => {
                 self.note(Input::Ended { step, phase, answer })
             }
@@ -263,7 +260,7 @@ impl Driver {
     }
 
     fn linked_again(&mut self, epoch: u64) -> Result<(), DriverError> {
-        self.linked = true;
+        self.link = Link { up: true, since: clock::now() };
         self.is_current(epoch)?;
         if self.active.as_ref().is_some_and(|active| active.run.is_disturbed()) {
             return self.note(Input::Rejoined);
@@ -272,25 +269,31 @@ impl Driver {
     }
 
     fn cut_off(&mut self) -> Result<(), DriverError> {
-        if std::mem::take(&mut self.linked)
-            && self.active.as_ref().is_some_and(|active| active.run.is_disturbed())
-        {
+        let was_up = std::mem::replace(&mut self.link, Link { up: false, since: clock::now() }).up;
+        if was_up && self.active.as_ref().is_some_and(|active| active.run.is_disturbed()) {
             return self.note(Input::CutOff);
         }
         Ok(())
     }
 
     fn offered(&mut self, rollout: RolloutId, plan: PlanId, sealed: &[u8]) -> Result<(), DriverError> {
-        if self.active.as_ref().is_some_and(|active| active.plan.id() == plan) {
+        if let Some(active) = self.active.as_ref().filter(|active| active.plan.id() == plan) {
+            // A person at this host ran it before it was launched.
+            if active.rollout != rollout {
+                self.refuse(plan, &Refusal::Replayed(plan));
+            }
             return Ok(());
         }
-        let admitted = match self.admit(sealed) {
-            Ok(admitted) => admitted,
+        match self.admit(sealed) {
+            Ok(admitted) => self.accept(rollout, sealed, admitted),
             Err(refusal) => {
                 self.refuse(plan, &refusal);
-                return Ok(());
+                Ok(())
             }
-        };
+        }
+    }
+
+    fn accept(&mut self, rollout: RolloutId, sealed: &[u8], admitted: Admitted) -> Result<(), DriverError> {
         // A settled run gives way: whoever signed the next plan has seen its end.
         if let Some(old) = self.active.take() {
             self.close(&old.plan);
@@ -300,7 +303,8 @@ impl Driver {
         let signers = admitted.signers().to_vec();
         let run = Run::new(admitted.plan());
         self.activate(admitted, rollout.clone(), run);
-        self.note(Input::Accepted { rollout, signers })
+        self.note(Input::Accepted { rollout, signers })?;
+        self.heed_halt()
     }
 
     fn admit(&mut self, sealed: &[u8]) -> Result<Admitted, Refusal> {
@@ -326,10 +330,14 @@ impl Driver {
     fn said(&mut self, said: ToAgent) -> Result<(), DriverError> {
         let Some(active) = &self.active else { return Ok(()) };
         let (in_hand, asked_at, expires) = (active.plan.id(), self.asked_at, active.plan.plan().expires);
+        let declines = active.run.is_halted() && matches!(active.run.stage(), Stage::Asking { .. });
         match said {
             ToAgent::Permit { plan, nonce, epoch, valid_for } if plan == in_hand => {
                 if !self.is_current(epoch)? {
                     return Ok(());
+                }
+                if declines {
+                    return self.note(Input::PermitDeclined { nonce });
                 }
                 let is_expired = clock::now() >= expires;
                 match asked_at.elapsed() <= Duration::from_millis(valid_for.0) {

@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::ballast;
+
 /// Why a durable write, or the removal of a file, did not happen.
 #[derive(Debug, thiserror::Error)]
 #[error("could not {step} `{}`", path.display())]
@@ -37,6 +39,11 @@ fn at<'a>(step: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Durab
 /// # Errors
 /// Any failure of the file system; the old file then stands as it was.
 pub fn write(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), DurableError> {
+    let is_full = |error: &DurableError| ballast::is_full(error.io_kind());
+    ballast::with_room(path, is_full, || try_write(path, mode, bytes))
+}
+
+fn try_write(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), DurableError> {
     let directory = directory_of(path);
     let (temporary, mut file) = create_beside(path, mode)?;
     let written = file

@@ -19,12 +19,16 @@ use sternway_core::wire::Event;
 pub use file::JournalError;
 use file::JournalFile;
 
+use crate::report::Ended;
+
 /// Records kept in memory for the coordinator before it acknowledges them;
 /// beyond, they are read from the file again.
 const UNACKED_MAX: usize = 4096;
 /// An acknowledgement this much newer than the one written down is written down
 /// with the next record that is synced anyway.
 const ACKED_APART: u64 = 8;
+/// Ended runs that are remembered for people at this host.
+const ENDINGS_MAX: usize = 5;
 
 /// A run as the journal tells it.
 #[derive(Debug, Clone, Default)]
@@ -57,6 +61,8 @@ pub struct Journal {
     runs: BTreeMap<PlanId, RunRecords>,
     accepted: BTreeSet<PlanId>,
     unacked: VecDeque<Event>,
+    /// Newest first.
+    endings: VecDeque<Ended>,
     epoch: u64,
     time_floor: Timestamp,
     /// Appended, but not yet known to be on disk: not told to anybody.
@@ -79,27 +85,43 @@ impl Journal {
         now: Timestamp,
     ) -> Result<Self, JournalError> {
         let (file, records) = JournalFile::open(path)?;
+        let is_new = records.is_empty();
+        let mut journal = Self::of(file, fresh, records);
+        if is_new {
+            journal.append(now, Record::Opened { journal: fresh, host: host.clone() })?;
+        }
+        Ok(journal)
+    }
+
+    /// Reads the journal of an agent that does not run; changes nothing and
+    /// takes no lock. Nothing can be appended to it.
+    ///
+    /// # Errors
+    /// There is none, or it is damaged.
+    pub fn look(path: &Path) -> Result<Self, JournalError> {
+        let (file, records) = JournalFile::look(path)?;
+        Ok(Self::of(file, JournalId([0; 16]), records))
+    }
+
+    fn of(file: JournalFile, id: JournalId, records: Vec<file::Read>) -> Self {
         let mut journal = Self {
             file,
-            id: fresh,
+            id,
             runs: BTreeMap::new(),
             accepted: BTreeSet::new(),
             unacked: VecDeque::new(),
+            endings: VecDeque::new(),
             epoch: 0,
             time_floor: Timestamp::default(),
             durable: 0,
             acked: 0,
             acked_noted: 0,
         };
-        if records.is_empty() {
-            journal.append(now, Record::Opened { journal: fresh, host: host.clone() })?;
-            return Ok(journal);
-        }
         for (sequence, at, record) in records {
             journal.take_in(sequence, at, &record);
         }
         journal.durable = journal.file.last();
-        Ok(journal)
+        journal
     }
 
     pub fn id(&self) -> JournalId {
@@ -127,6 +149,11 @@ impl Journal {
     /// Runs that are not closed, oldest first.
     pub fn open_runs(&self) -> impl Iterator<Item = (PlanId, &RunRecords)> {
         self.runs.iter().map(|(plan, records)| (*plan, records))
+    }
+
+    /// The last runs that ended here, newest first.
+    pub fn endings(&self) -> impl Iterator<Item = &Ended> {
+        self.endings.iter()
     }
 
     pub fn run(&self, plan: PlanId) -> Option<&RunRecords> {
@@ -220,6 +247,10 @@ impl Journal {
                 if matches!(input, Input::Accepted { .. }) {
                     self.accepted.insert(*plan);
                 }
+                if let Input::Settled { ending } = input {
+                    self.endings.push_front(Ended { plan: *plan, at, ending: ending.clone() });
+                    self.endings.truncate(ENDINGS_MAX);
+                }
                 let run = self.runs.entry(*plan).or_default();
                 if let Input::Ended { step, .. } = input {
                     run.calls.retain(|(of, _), _| of != step);
@@ -230,6 +261,7 @@ impl Journal {
                 self.acked = self.acked.max(*sequence);
                 self.acked_noted = self.acked_noted.max(*sequence);
             }
+            Record::Measured { .. } => {}
             Record::CallBegan { plan, step, call, name, subject, .. } => {
                 let run = self.runs.entry(*plan).or_default();
                 run.calls.insert((*step, *call), format!("{name} {subject}"));

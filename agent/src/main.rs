@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use output::Failure;
+use sternway_core::exit::DONE;
 
 /// The process on every host: checks signatures, runs steps in a sandbox, puts back what fails.
 #[derive(Debug, Parser)]
@@ -16,7 +17,11 @@ use output::Failure;
 #[command(after_help = "Examples:\n  \
     sternway-agent serve --config /etc/sternway/agent.toml\n  \
     sternway-agent points create --tag before-1.3 /opt/hello /etc/hello\n  \
-    sternway-agent points verify --full")]
+    sternway-agent points verify --full\n  \
+    sternway-agent halt --reason 'smoke in rack 3'\n  \
+    sternway-agent run plan.sealed --confirm db-01\n\n\
+    Exit codes: 0 as asked, 10 this host is halted, or all was put back, 12 stuck, 2 wrong use, 64 problems, \
+    65 refused, 75 busy with another plan.")]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -32,6 +37,18 @@ struct Arguments {
 enum Verb {
     /// Connect to the coordinator and carry out what people signed.
     Serve,
+    /// How this host stands, whether its agent runs or not.
+    Status,
+    /// Begin nothing new on this host, until `resume`; needs no coordinator and no running agent.
+    Halt {
+        /// Why; everybody who asks sees it.
+        #[arg(long)]
+        reason: String,
+    },
+    /// End the halt of this host.
+    Resume,
+    /// Carry out a signed plan on this host with no coordinator.
+    Run(verbs::run::Run),
     /// Rollback points of this host.
     #[command(subcommand)]
     Points(verbs::points::Points),
@@ -48,15 +65,20 @@ enum Verb {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let (config, json) = (&arguments.config, arguments.json);
     let done = match &arguments.verb {
         Verb::Keep { directory, name } => return sternway_agent::keeper::main(directory, name),
-        Verb::Serve => verbs::serve::serve(&arguments.config),
-        Verb::Points(verb) => verbs::points::run(verb, &arguments.config, arguments.json),
-        Verb::Service(verb) => verbs::service::run(verb, &arguments.config, arguments.json),
-        Verb::Plugin(verb) => verbs::plugin::run(verb),
+        Verb::Serve => verbs::serve::serve(config).map(|()| DONE),
+        Verb::Status => verbs::status::status(config, json),
+        Verb::Halt { reason } => verbs::halt::halt(reason, config, json),
+        Verb::Resume => verbs::halt::resume(config, json),
+        Verb::Run(verb) => verbs::run::run(verb, config, json),
+        Verb::Points(verb) => verbs::points::run(verb, config, json).map(|()| DONE),
+        Verb::Service(verb) => verbs::service::run(verb, config, json).map(|()| DONE),
+        Verb::Plugin(verb) => verbs::plugin::run(verb).map(|()| DONE),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit) => ExitCode::from(exit),
         Err(failure) => output::fail(&failure),
     }
 }

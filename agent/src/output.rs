@@ -31,3 +31,20 @@ pub(crate) fn fail(failure: &Failure) -> ExitCode {
     }
     ExitCode::from(failure.exit)
 }
+
+/// Talk: what a person reads beside the data.
+#[expect(clippy::print_stderr, reason = "this module is where talk leaves")]
+pub(crate) fn talk(text: &str) {
+    eprintln!("{}", harmless(text));
+}
+
+/// An error with all its causes, in one line.
+pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}

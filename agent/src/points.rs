@@ -296,6 +296,26 @@ impl Points {
         Ok(Some(count))
     }
 
+    /// Length of all files that the point holds at `path`, in bytes, and how many
+    /// entries; nothing there is nothing to weigh.
+    ///
+    /// # Errors
+    /// `points/not-found`, or the repository cannot be read.
+    pub fn weight(&self, id: &str, path: &HostPath) -> Result<(u64, u64), HostError> {
+        let (indexed, snapshot) = self.snapshot(id).map_err(for_plugin)?;
+        let Some(node) = node_at(&indexed, &snapshot, path)? else { return Ok((0, 0)) };
+        let (mut bytes, mut entries) = (node.meta.size, 1);
+        if node.is_dir() {
+            bytes = 0;
+            for entry in indexed.ls(&node, &LsOptions::default()).map_err(unreadable)? {
+                let (_, below) = entry.map_err(unreadable)?;
+                entries += 1;
+                bytes += if below.is_dir() { 0 } else { below.meta.size };
+            }
+        }
+        Ok((bytes, entries))
+    }
+
     /// Restores what the point holds at `path` to `name` in an open directory,
     /// with owners, modes, times, links and extended attributes; `name` must
     /// not exist. Synced bottom-up.

@@ -1,6 +1,7 @@
 //! A phase of a step, from the signed plan to the plugin's answer: which
 //! component, which settings on this host, which powers, for how long.
 
+mod needs;
 mod places;
 mod recorder;
 mod staging;
@@ -23,7 +24,7 @@ use crate::config::Config;
 use crate::gate::{Cancel, Gate, GateParts, Level, Powers, Progress, Sink};
 use crate::host::{Host, HostError};
 use crate::journal::Journal;
-use crate::link::Outbox;
+use crate::outbox::Outbox;
 use crate::points::PointsError;
 use crate::sandbox::types::{Answer as PluginAnswer, CallError, Fault, Invocation, PhaseCall as PluginCall};
 use crate::sandbox::{Limits, LoadError, Plugin, Sandbox, SandboxError};

@@ -1,6 +1,7 @@
 //! Real processes on loopback: QUIC, signatures, components, SIGKILL.
 
 mod set_back;
+mod alone;
 mod stuck;
 
 use std::time::Duration;

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use sternway_core::run::{Ending, Input, Stage};
 use sternway_core::time::Millis;
 
-use super::{Driver, DriverError, Message};
+use super::{Driver, DriverError};
 use crate::clock;
+use crate::message::Message;
 
 /// When the host was last looked at, and what was seen.
 #[derive(Debug)]

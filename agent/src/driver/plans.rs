@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use sternway_core::ids::{HostName, PlanId};
+use sternway_core::run::{Ending, Entry, Input};
 use sternway_core::trust::{Admitted, Keyring, Sealed};
 
 use crate::clock;
@@ -28,14 +29,34 @@ pub enum PlanError {
     Other { path: PathBuf, reason: String },
 }
 
+/// Whether a run left nothing to be done: it settled well, or was released.
+pub(super) fn is_over(entries: &[Entry]) -> bool {
+    let settled = |input: &Input| match input {
+        Input::Settled { ending } => Some(!matches!(ending, Ending::NeedsOperator { .. })),
+        Input::Released => Some(true),
+        Input::Began { .. } => Some(false),
+        _ => None,
+    };
+    entries.iter().rev().find_map(|entry| settled(&entry.input)).unwrap_or(false)
+}
+
 impl PlanStore {
     pub fn open(folder: &Path) -> Result<Self, DurableError> {
         durable::create_directories(folder, 0o700)?;
         Ok(Self { folder: folder.to_path_buf() })
     }
 
+    /// Makes no folder.
+    pub(super) fn look(folder: &Path) -> Self {
+        Self { folder: folder.to_path_buf() }
+    }
+
     fn path(&self, plan: PlanId) -> PathBuf {
         self.folder.join(format!("{plan}.sealed"))
+    }
+
+    pub(super) fn holds(&self, plan: PlanId) -> bool {
+        self.path(plan).exists()
     }
 
     pub(super) fn keep(&self, plan: PlanId, sealed: &[u8]) -> Result<(), PlanError> {

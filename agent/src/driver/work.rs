@@ -6,7 +6,8 @@ use std::time::Duration;
 use sternway_core::run::{Answer, Phase, StepError};
 use sternway_core::time::{Millis, Timestamp};
 
-use super::{Active, Message, Parts};
+use super::{Active, Parts};
+use crate::message::Message;
 use crate::steps::PhaseCall;
 
 /// Runs `work` beside the driver; a panic in it is an answer like any other.

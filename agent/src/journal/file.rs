@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use sternway_core::run::Record;
 use sternway_core::time::Timestamp;
 
-use crate::durable;
+use crate::{ballast, durable};
 
 const MAGIC: [u8; 4] = *b"SWJ1";
 /// Magic, body length, sequence, time, previous hash.
@@ -133,6 +133,23 @@ impl JournalFile {
         Ok((opened, records))
     }
 
+    /// Reads without the lock and changes nothing; nothing can be appended.
+    pub(super) fn look(path: &Path) -> Result<(Self, Vec<Read>), JournalError> {
+        let fail = |cause| JournalError::Io { step: "read", path: path.to_path_buf(), cause };
+        let bytes = std::fs::read(path).map_err(fail)?;
+        let mut looked = Self {
+            file: File::open(path).map_err(fail)?,
+            path: path.to_path_buf(),
+            end: 0,
+            room: 0,
+            last: 0,
+            chain: [0; 32],
+            poisoned: true,
+        };
+        let records = looked.read_all(&bytes)?;
+        Ok((looked, records))
+    }
+
     pub(super) fn last(&self) -> u64 {
         self.last
     }
@@ -192,7 +209,9 @@ impl JournalFile {
             return Ok(());
         }
         let zeros = vec![0; PIECE_BYTES as usize];
-        self.file.write_all_at(&zeros, self.room).map_err(|cause| self.io("make room in", cause))?;
+        let is_full = |cause: &io::Error| ballast::is_full(cause.kind());
+        ballast::with_room(&self.path, is_full, || self.file.write_all_at(&zeros, self.room))
+            .map_err(|cause| self.io("make room in", cause))?;
         self.file.sync_all().map_err(|cause| self.io("make room in", cause))?;
         self.room += PIECE_BYTES;
         Ok(())

@@ -11,8 +11,10 @@ use sternway_core::wire::{
     PluginAnswer, PluginAsk, TIMES_MAX, ToAgent, decode_frame, encode_frame,
 };
 
-use super::{CONNECT_WITHIN, Fetch, FromLink, Inbox, Shared};
+use super::{CONNECT_WITHIN, Shared};
 use crate::journal::{Journal, JournalError};
+use crate::message::FromLink;
+use crate::outbox::{Fetch, Inbox};
 
 /// Events that carry no decision wait this long for company.
 const COALESCE: Duration = Duration::from_millis(3);

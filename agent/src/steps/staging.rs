@@ -10,27 +10,34 @@ use sternway_core::trust::Admitted;
 use super::{PhaseCall, Steps, in_full};
 use crate::durable;
 use crate::gate::Cancel;
-use crate::link::Outbox;
+use crate::outbox::Outbox;
 
 /// A link that is down comes back; staging waits for it between tries.
 const FETCH_AGAIN: Duration = Duration::from_millis(500);
 const FETCH_TRIES_MAX: u32 = 20;
 
 impl Steps {
-    /// Fetches and checks plugins, finds and verifies the point, and looks at
-    /// every step once. Answers the point's id, or why this host cannot take part.
+    /// Measures what the run needs, finds and verifies the point, fetches and
+    /// checks plugins, and looks at every step once. Answers the point's id, or
+    /// why this host cannot take part: everything that was found at once.
     pub fn stage(&self, plan: &Admitted, outbox: &Outbox) -> Result<Option<String>, String> {
+        let mut problems: Vec<String> = Vec::new();
+        problems.extend(plan.plan().steps.iter().filter_map(|step| self.check_permitted(step).err()));
+        let point = plan.plan().point.as_ref().map(|wanted| self.stage_point(wanted));
+        let point = point.transpose().unwrap_or_else(|reason| {
+            problems.push(reason);
+            None
+        });
+        problems.extend(self.preflight(plan, point.as_deref()));
+        if !problems.is_empty() {
+            return Err(problems.join("; "));
+        }
         for pin in &plan.plan().plugins {
             self.stage_plugin(pin, outbox)?;
         }
         for step in &plan.plan().steps {
             self.plugin(plan, step).map_err(|error| in_full(&error))?;
-            self.check_permitted(step)?;
         }
-        let point = match &plan.plan().point {
-            Some(wanted) => Some(self.stage_point(wanted)?),
-            None => None,
-        };
         self.look_at_all(plan, point.as_deref())?;
         Ok(point)
     }
@@ -42,6 +49,9 @@ impl Steps {
             return Ok(());
         }
         for _ in 0..FETCH_TRIES_MAX {
+            if !outbox.has_link() {
+                break;
+            }
             match outbox.fetch(pin.sha256) {
                 Some(bytes) if is_right(&bytes) => {
                     return durable::write(&path, 0o600, &bytes).map_err(|error| in_full(&error));

@@ -4,42 +4,83 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 
 use sternway_agent::config::Config;
-use sternway_agent::driver::{Driver, Message, Parts, PlanStore};
+use sternway_agent::control::Door;
+use sternway_agent::driver::{Driver, Parts, PlanStore};
+use sternway_agent::halt::HaltFlag;
 use sternway_agent::journal::Journal;
+use sternway_agent::message::Message;
+use sternway_agent::outbox::Outbox;
 use sternway_agent::steps::Steps;
-use sternway_agent::{clock, durable, link};
+use sternway_agent::{ballast, clock, durable, link};
 use sternway_core::ids::JournalId;
 
 use crate::output::Failure;
 
 pub(crate) fn serve(config_path: &Path) -> Result<(), Failure> {
-    start_telemetry();
+    start_telemetry("info");
     let config = Config::load(config_path)?;
-    let keyring = config.load_keyring()?;
-    for folder in [&config.state, &config.plugins_path()] {
-        durable::create_directories(folder, 0o700)?;
+    Agent::assemble(&config, true)?.work()
+}
+
+/// An agent that is ready to work; the journal's lock is its own.
+pub(crate) struct Agent {
+    driver: Driver,
+    inbox: mpsc::Receiver<Message>,
+    messages: mpsc::Sender<Message>,
+}
+
+impl Agent {
+    pub(crate) fn assemble(config: &Config, with_link: bool) -> Result<Self, Failure> {
+        let keyring = config.load_keyring()?;
+        for folder in [&config.state, &config.plugins_path()] {
+            durable::create_directories(folder, 0o700)?;
+        }
+        // Before the journal is opened, which may need it.
+        ballast::keep(&config.state);
+        let mut fresh = [0; 16];
+        getrandom::fill(&mut fresh).map_err(std::io::Error::other)?;
+        let journal = Journal::open(&config.journal_path(), &config.host, JournalId(fresh), clock::now())?;
+        tracing::info!(host = %config.host, journal = %journal.id().short(), records = journal.last(), "starts");
+        let journal = Arc::new(Mutex::new(journal));
+        let (messages, inbox) = mpsc::channel();
+        // Before the halt flag is read: who sets it now is either read or heard.
+        let door = Door::open(&config.state)?;
+        let steps = Arc::new(Steps::new(config, Arc::clone(&journal))?);
+        let outbox = match with_link {
+            true => link::start(config, keyring.fleet(), Arc::clone(&journal), messages.clone())?,
+            false => Outbox::nowhere(),
+        };
+        steps.report_to(outbox.clone());
+        stop_on_signal(messages.clone())?;
+        let driver = Driver::new(Parts {
+            host: config.host.clone(),
+            keyring,
+            journal,
+            plans: PlanStore::open(&config.plans_path())?,
+            steps,
+            outbox,
+            halt: HaltFlag::of(&config.state),
+            watch_every: config.watch_every,
+            messages: messages.clone(),
+        })?;
+        door.serve(messages.clone())?;
+        ballast::keep_filled(config.state.clone())?;
+        Ok(Self { driver, inbox, messages })
     }
-    let mut fresh = [0; 16];
-    getrandom::fill(&mut fresh).map_err(std::io::Error::other)?;
-    let journal = Journal::open(&config.journal_path(), &config.host, JournalId(fresh), clock::now())?;
-    tracing::info!(host = %config.host, journal = %journal.id().short(), records = journal.last(), "starts");
-    let journal = Arc::new(Mutex::new(journal));
-    let (messages, inbox) = mpsc::channel();
-    let steps = Arc::new(Steps::new(&config, Arc::clone(&journal))?);
-    let outbox = link::start(&config, keyring.fleet(), Arc::clone(&journal), messages.clone())?;
-    steps.report_to(outbox.clone());
-    stop_on_signal(messages.clone())?;
-    let driver = Driver::new(Parts {
-        host: config.host.clone(),
-        keyring,
-        journal,
-        plans: PlanStore::open(&config.plans_path())?,
-        steps,
-        outbox,
-        watch_every: config.watch_every,
-        messages,
-    })?;
-    Ok(driver.work(&inbox)?)
+
+    /// Ends the work of this agent between two records.
+    pub(crate) fn stopper(&self) -> impl Fn() + Send + 'static {
+        let messages = self.messages.clone();
+        move || {
+            if messages.send(Message::Stop).is_err() {
+                tracing::debug!("the driver has ended already");
+            }
+        }
+    }
+
+    pub(crate) fn work(self) -> Result<(), Failure> {
+        Ok(self.driver.work(&self.inbox)?)
+    }
 }
 
 /// Ends between two records; a step in hand is taken up at the next start.
@@ -65,8 +106,8 @@ fn stop_on_signal(messages: mpsc::Sender<Message>) -> Result<(), std::io::Error>
     Ok(())
 }
 
-fn start_telemetry() {
+pub(crate) fn start_telemetry(otherwise: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("STERNWAY_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(otherwise));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }

@@ -211,6 +211,15 @@ impl Because {
     }
 }
 
+/// Something a run needs on its host, as it was measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// Such as `bytes on /srv` or `bytes of memory`.
+    pub what: String,
+    pub needed: u64,
+    pub available: u64,
+}
+
 /// Every kind of record in an agent's step journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -232,6 +241,11 @@ pub enum Record {
     /// together with a record that matters: it is no loss to know less of it.
     Acked {
         sequence: u64,
+    },
+    /// What a run needs at its peak and what there was, before it was staged.
+    Measured {
+        plan: PlanId,
+        needs: Vec<Need>,
     },
     /// Before a call that changes the host.
     CallBegan {
