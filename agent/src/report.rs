@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use sternway_core::ids::{JournalId, PlanId, RolloutId};
 use sternway_core::plan::Plan;
-use sternway_core::run::{Ending, Entry, Input, Phase, Run, Stage};
+use sternway_core::run::{Choice, Ending, Entry, Input, Phase, Run, Stage};
 use sternway_core::time::Timestamp;
 
 use crate::halt::Halt;
@@ -140,13 +140,13 @@ impl RunReport {
             Ending::Finished => {}
             Ending::Undone { because } => self.why = Some(because.to_string()),
             Ending::Unfit { reason } => self.why = Some(reason.clone()),
-            Ending::NeedsOperator { because, .. } => {
+            Ending::NeedsOperator { because, choices, .. } => {
                 self.why = Some(because.to_string());
-                self.choices = vec![
-                    format!("see what was recorded: sternway log {} HOST", self.rollout),
-                    "put the host right by hand; it does nothing more by itself".into(),
-                    format!("order everything put back: sternway undo {}", self.rollout),
-                ];
+                let answer = |choice: &Choice| {
+                    let (rollout, name) = (&self.rollout, choice.name());
+                    format!("sternway unstick {rollout} HOST {name}: {}", choice.meaning())
+                };
+                self.choices = choices.iter().map(answer).collect();
             }
         }
     }
