@@ -87,8 +87,12 @@ impl Journal {
         let (file, records) = JournalFile::open(path)?;
         let is_new = records.is_empty();
         let mut journal = Self::of(file, fresh, records);
-        if is_new {
-            journal.append(now, Record::Opened { journal: fresh, host: host.clone() })?;
+        match is_new {
+            true => {
+                journal.append(now, Record::Opened { journal: fresh, host: host.clone() })?;
+            }
+            // A killed agent may have left records that no disk holds yet, and what is read here is told.
+            false => journal.sync()?,
         }
         Ok(journal)
     }
