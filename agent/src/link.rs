@@ -8,6 +8,7 @@
 mod session;
 mod tls;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -47,6 +48,20 @@ impl Shared {
     }
 }
 
+/// The link before it runs: whom it seeks, as whom, and what it talks about.
+pub struct Link {
+    address: SocketAddr,
+    client: quinn::ClientConfig,
+    shared: Shared,
+    inbox: Inbox,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
 /// Starts the link on a thread of its own, apart from steps that block.
 pub fn start(
     config: &Config,
@@ -54,17 +69,24 @@ pub fn start(
     journal: Arc<Mutex<Journal>>,
     to_driver: mpsc::Sender<Message>,
 ) -> Result<Outbox, LinkError> {
-    let client = tls::client_config(&config.identity)?;
-    let (outbox, inbox) = Outbox::new();
-    let shared = Shared { host: config.host.clone(), fleet, journal, to_driver };
-    let address = config.coordinator;
+    let (link, outbox) = Link::new(config, fleet, journal, to_driver)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LinkError::Runtime)?;
     std::thread::Builder::new()
         .name("link".into())
-        .spawn(move || runtime.block_on(keep_connected(address, client, shared, inbox)))
+        .spawn(move || runtime.block_on(link.keep_connected(system_socket)))
         .map_err(LinkError::Runtime)?;
     Ok(outbox)
+}
+
+/// A socket of the system, of the address family of whom it is for.
+fn system_socket(address: SocketAddr) -> std::io::Result<quinn::Endpoint> {
+    let local: SocketAddr = if address.is_ipv6() {
+        (std::net::Ipv6Addr::UNSPECIFIED, 0).into()
+    } else {
+        (std::net::Ipv4Addr::UNSPECIFIED, 0).into()
+    };
+    quinn::Endpoint::client(local)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -75,33 +97,49 @@ pub enum LinkError {
     Runtime(#[source] std::io::Error),
 }
 
-async fn keep_connected(
-    address: std::net::SocketAddr,
-    client: quinn::ClientConfig,
-    shared: Shared,
-    mut inbox: Inbox,
-) {
-    let mut back_off = BACK_OFF_MIN;
-    loop {
-        let ended = session::run(address, &client, &shared, &mut inbox).await;
-        let wait = match ended {
-            session::Ended::Told { after } => {
-                back_off = BACK_OFF_MIN;
-                jitter(after.max(BACK_OFF_MIN))
-            }
-            session::Ended::Broke { was_up, reason } => {
-                if was_up {
-                    tracing::warn!(reason, "the connection to the coordinator broke");
-                    back_off = BACK_OFF_MIN;
-                } else {
-                    tracing::debug!(reason, "could not connect to the coordinator");
+impl Link {
+    pub fn new(
+        config: &Config,
+        fleet: sternway_core::ids::FleetId,
+        journal: Arc<Mutex<Journal>>,
+        to_driver: mpsc::Sender<Message>,
+    ) -> Result<(Self, Outbox), LinkError> {
+        let client = tls::client_config(&config.identity)?;
+        let (outbox, inbox) = Outbox::new();
+        let shared = Shared { host: config.host.clone(), fleet, journal, to_driver };
+        Ok((Self { address: config.coordinator, client, shared, inbox }, outbox))
+    }
+
+    /// Connects, and connects again, for ever. `open` makes the socket for each
+    /// connection: the system's, or another network's.
+    pub async fn keep_connected(mut self, open: impl Fn(SocketAddr) -> std::io::Result<quinn::Endpoint>) {
+        let mut back_off = BACK_OFF_MIN;
+        loop {
+            let ended = match open(self.address) {
+                Ok(endpoint) => {
+                    session::run(endpoint, self.address, &self.client, &self.shared, &mut self.inbox).await
                 }
-                let wait = jitter(back_off);
-                back_off = (back_off * 2).min(BACK_OFF_MAX);
-                wait
-            }
-        };
-        tokio::time::sleep(wait).await;
+                Err(error) => session::Ended::Broke { was_up: false, reason: error.to_string() },
+            };
+            let wait = match ended {
+                session::Ended::Told { after } => {
+                    back_off = BACK_OFF_MIN;
+                    jitter(after.max(BACK_OFF_MIN))
+                }
+                session::Ended::Broke { was_up, reason } => {
+                    if was_up {
+                        tracing::warn!(reason, "the connection to the coordinator broke");
+                        back_off = BACK_OFF_MIN;
+                    } else {
+                        tracing::debug!(reason, "could not connect to the coordinator");
+                    }
+                    let wait = jitter(back_off);
+                    back_off = (back_off * 2).min(BACK_OFF_MAX);
+                    wait
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
     }
 }
 

@@ -36,7 +36,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use config::{Config, ConfigError};
-use database::Database;
+use database::{Database, LinkKeys};
 use driver::{Driver, DriverError, INBOX_MAX, Message};
 use endpoint::{Door, EndpointError};
 use plugin_store::PluginStore;
@@ -104,6 +104,51 @@ pub fn serve(config_path: &Path) -> Result<(), ServeError> {
     daemon.stop()
 }
 
+/// A coordinator before it has a socket and threads.
+#[derive(Debug)]
+pub struct Assembly {
+    config: Config,
+    conductor: Driver,
+    driver: mpsc::Sender<Message>,
+    keys: LinkKeys,
+    epoch: u64,
+    door: Arc<Door>,
+    sessions: Arc<Sessions>,
+}
+
+impl Assembly {
+    /// Opens the database, which takes the next epoch.
+    pub fn new(config: Config) -> Result<Self, ServeError> {
+        let database = Database::open(&config.data)?;
+        let (keys, epoch) = (database.keys(), database.epoch());
+        let (driver, inbox) = mpsc::channel(INBOX_MAX);
+        let conductor = Driver::new(database, config.keyring.clone(), config.inventory.clone(), inbox)?;
+        let sessions = Arc::new(Sessions {
+            fleet: config.keyring.fleet(),
+            driver: driver.clone(),
+            plugins: PluginStore::new(config.data.join("plugins")),
+            last: AtomicU64::new(0),
+        });
+        let door = Arc::new(Door::new(config.clone())?);
+        Ok(Self { config, conductor, driver, keys, epoch, door, sessions })
+    }
+
+    /// What the driver hears beside the sessions.
+    pub fn driver(&self) -> mpsc::Sender<Message> {
+        self.driver.clone()
+    }
+
+    /// Serves on a socket of whatever network, all in the caller's runtime,
+    /// until the driver ends.
+    pub async fn serve_on(self, socket: Arc<dyn quinn::AsyncUdpSocket>) -> Result<(), ServeError> {
+        let endpoint = endpoint::bind_to(&self.config, self.keys, socket)?;
+        tokio::select! {
+            outcome = self.conductor.run() => Ok(outcome?),
+            () = endpoint::accept(endpoint, self.door, self.sessions) => Ok(()),
+        }
+    }
+}
+
 /// A coordinator at work.
 #[derive(Debug)]
 pub struct Daemon {
@@ -119,17 +164,7 @@ pub struct Daemon {
 impl Daemon {
     /// Opens the database, binds the socket and begins to accept.
     pub fn start(config: Config) -> Result<Self, ServeError> {
-        let database = Database::open(&config.data)?;
-        let (keys, epoch) = (database.keys(), database.epoch());
-        let (driver, inbox) = mpsc::channel(INBOX_MAX);
-        let conductor = Driver::new(database, config.keyring.clone(), config.inventory.clone(), inbox)?;
-        let sessions = Arc::new(Sessions {
-            fleet: config.keyring.fleet(),
-            driver: driver.clone(),
-            plugins: PluginStore::new(config.data.join("plugins")),
-            last: AtomicU64::new(0),
-        });
-        let door = Arc::new(Door::new(config.clone())?);
+        let Assembly { config, conductor, driver, keys, epoch, door, sessions } = Assembly::new(config)?;
         let runtime =
             Builder::new_multi_thread().worker_threads(1).thread_name("link").enable_all().build()?;
         let bound = {

@@ -314,6 +314,8 @@ fn plan(classes: [Class; 2]) -> Plan {
         wait: None,
         class,
         grants: vec![],
+        confirm: None,
+        pivot: false,
     });
     Plan {
         format: 1,
@@ -358,7 +360,7 @@ fn input(line: Line, stage: &Stage) -> Input {
         Line::Ended { step, phase, answer } => {
             Input::Ended { step, phase, answer: driver::answer(phase, answer) }
         }
-        Line::Resumed => Input::Resumed,
+        Line::Resumed => Input::Resumed { unfinished: vec![] },
         Line::Settled => match stage {
             Stage::Settling(ending) => Input::Settled { ending: ending.clone() },
             _ => Input::Settled { ending: Ending::Finished },

@@ -1,1 +1,1 @@
-//! The real link over a network that loses, delays, cuts and repeats, replayed exactly.
+//! Nothing: the package is its tests, and those begin in `nights.rs`.

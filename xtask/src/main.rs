@@ -3,7 +3,9 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a chore talks to the person who runs it")]
 
 mod bench;
+mod matrix;
 mod plugins;
+mod results;
 mod test;
 
 use std::path::{Path, PathBuf};

@@ -2,7 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-use crate::{Done, build_programs, cargo, carry_out, plugins, root};
+use crate::results::{self, Results};
+use crate::{Done, build_programs, cargo, carry_out, matrix, plugins, root};
 
 struct Part {
     name: &'static str,
@@ -24,9 +25,11 @@ pub(crate) fn run(words: &[String]) -> Done {
     part("format", formatted())?;
     part("lints", linted())?;
     part("programs", build_programs("dev").map(|_| None))?;
-    part("tests", tested())?;
+    let mut said = Results::new();
+    part("tests", tested(&mut said))?;
     part("documentation", documented())?;
-    part("plugins, decided natively", plugins_tested())?;
+    part("plugins, decided natively", plugins_tested(&mut said))?;
+    part("the fault matrix", matrix::write(&said).map(|()| None))?;
     part("plugins, built again and compared", plugins::compare())?;
     part("restic reads our points", restic())?;
     println!();
@@ -61,8 +64,8 @@ fn linted() -> Result<Option<String>, String> {
     carry_out(&mut clippy).map(|()| None)
 }
 
-fn tested() -> Result<Option<String>, String> {
-    carry_out(cargo().args(["test", "--workspace", "--locked"])).map(|()| None)
+fn tested(said: &mut Results) -> Result<Option<String>, String> {
+    results::run(cargo().args(["test", "--workspace", "--locked"]), said).map(|()| None)
 }
 
 fn documented() -> Result<Option<String>, String> {
@@ -72,9 +75,10 @@ fn documented() -> Result<Option<String>, String> {
     carry_out(&mut doc).map(|()| None)
 }
 
-fn plugins_tested() -> Result<Option<String>, String> {
-    carry_out(cargo().current_dir(root().join("plugins")).args(["test", "--workspace", "--locked"]))
-        .map(|()| None)
+fn plugins_tested(said: &mut Results) -> Result<Option<String>, String> {
+    let mut cargo = cargo();
+    cargo.current_dir(root().join("plugins")).args(["test", "--workspace", "--locked"]);
+    results::run(&mut cargo, said).map(|()| None)
 }
 
 /// The tests themselves leave this out without the program; here it is said.

@@ -39,20 +39,12 @@ fn broke(was_up: bool, reason: impl std::fmt::Display) -> Ended {
 }
 
 pub(super) async fn run(
+    endpoint: quinn::Endpoint,
     address: SocketAddr,
     client: &quinn::ClientConfig,
     shared: &Shared,
     inbox: &mut Inbox,
 ) -> Ended {
-    let local: SocketAddr = if address.is_ipv6() {
-        (std::net::Ipv6Addr::UNSPECIFIED, 0).into()
-    } else {
-        (std::net::Ipv4Addr::UNSPECIFIED, 0).into()
-    };
-    let endpoint = match quinn::Endpoint::client(local) {
-        Ok(endpoint) => endpoint,
-        Err(error) => return broke(false, error),
-    };
     let connection = *inbox.reconnect.borrow_and_update();
     let greeted = tokio::time::timeout(CONNECT_WITHIN, greet(&endpoint, address, client, shared)).await;
     let mut session = match greeted {

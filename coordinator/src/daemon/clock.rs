@@ -1,9 +1,10 @@
 //! The coordinator's one clock: wall time when the process began, carried on by
-//! a clock that nobody can set back.
+//! the runtime's clock, which nobody can set back.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sternway_core::time::Timestamp;
+use tokio::time::Instant;
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
 use quinn::{
-    Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, MtuDiscoveryConfig, TransportConfig, VarInt,
+    AsyncUdpSocket, Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, MtuDiscoveryConfig,
+    Runtime as _, TransportConfig, VarInt,
 };
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
@@ -186,17 +187,28 @@ fn socket(config: &Config) -> io::Result<std::net::UdpSocket> {
     Ok(socket.into())
 }
 
-/// Opens the socket; must be called inside a tokio runtime.
+/// Opens the system's socket; must be called inside a tokio runtime.
 pub fn bind(config: &Config, keys: LinkKeys) -> Result<Endpoint, EndpointError> {
+    let bind_error = |cause| EndpointError::Bind { address: config.listen, cause };
+    let socket = socket(config).map_err(bind_error)?;
+    let socket = quinn::TokioRuntime.wrap_udp_socket(socket).map_err(bind_error)?;
+    bind_to(config, keys, socket)
+}
+
+/// The endpoint on a socket of whatever network; must be called inside a tokio runtime.
+pub fn bind_to(
+    config: &Config,
+    keys: LinkKeys,
+    socket: Arc<dyn AsyncUdpSocket>,
+) -> Result<Endpoint, EndpointError> {
     let crypto = QuicServerConfig::try_from(tls(config)?)?;
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     server.transport_config(Arc::new(transport(config)));
     // A waiting Initial costs one packet; these buffers exist for early data, which is off.
     server.max_incoming(1 << 16).incoming_buffer_size(16 * 1024).incoming_buffer_size_total(64 * 1024 * 1024);
-    let bind_error = |cause| EndpointError::Bind { address: config.listen, cause };
-    let socket = socket(config).map_err(bind_error)?;
-    Endpoint::new(endpoint_config(keys), Some(server), socket, Arc::new(quinn::TokioRuntime))
-        .map_err(bind_error)
+    let runtime = Arc::new(quinn::TokioRuntime);
+    Endpoint::new_with_abstract_socket(endpoint_config(keys), Some(server), socket, runtime)
+        .map_err(|cause| EndpointError::Bind { address: config.listen, cause })
 }
 
 /// Whom to let in as what.
