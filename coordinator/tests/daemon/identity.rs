@@ -7,7 +7,7 @@ use sternway_core::ids::{HostName, JournalId, PlanId, RolloutId};
 use sternway_core::rollout::{HaltCause, HostState, State};
 use sternway_core::run::{Ending, Input, Phase, Told};
 use sternway_core::time::Timestamp;
-use sternway_core::wire::{Answer, Event, FromAgent, Greeting, PROTOCOL, Request, RolloutView};
+use sternway_core::wire::{Answer, Event, FromAgent, Greeting, PROTOCOL, Request, RolloutView, ToAgent};
 
 use crate::harness::{Agent, FLEET, Operator, Site, host, now, plan, seal};
 
@@ -175,6 +175,25 @@ async fn records_that_were_acknowledged_and_are_not_here_halt_everything() {
     let told = audit(&operator).await;
     let set_back = told.iter().filter(|(action, _)| action == "database set back");
     assert_eq!(set_back.count(), 2, "{told:?}");
+}
+
+#[tokio::test]
+async fn a_host_that_heard_of_the_new_epoch_while_it_was_here_is_not_ahead_of_it() {
+    let site = Site::start(&["web-1", "web-2"]);
+    let operator = site.operator("ada").await;
+    let rollout = operator.launch(&seal(&plan(&[&["web-1"], &["web-2"]])).0).await;
+    let mut second = greet(&site, greeting("web-2", JOURNAL, 1, 0)).await.unwrap();
+    let first = greet(&site, greeting("web-1", JOURNAL, 9, 9)).await.unwrap();
+    let Some(ToAgent::Halt { epoch, .. }) = second.hear().await.unwrap() else { panic!("everybody is told") };
+    assert_eq!(epoch, first.epoch);
+    for name in ["web-2", "web-1"] {
+        let acked = if name == "web-1" { 9 } else { 0 };
+        let back = Greeting { epoch, ..greeting(name, JOURNAL, 9, acked) };
+        assert_eq!(greet(&site, back).await.unwrap().epoch, epoch, "{name}");
+    }
+    let seen = view(&operator, &rollout).await;
+    let Some(HaltCause::WentBack { hosts }) = seen.status.halt.map(|halt| halt.cause) else { panic!() };
+    assert_eq!(hosts.len(), 1);
 }
 
 fn run(sequence: u64, plan: PlanId, input: Input) -> Event {

@@ -118,7 +118,8 @@ impl Driver {
 
     fn next_epoch(&mut self, epoch: u64, host: &HostName, turn: &mut Turn) {
         self.epoch = epoch;
-        self.greeted.clear();
+        // Whoever is here may hear of it by the next permit or halt.
+        self.greeted = self.fleet.all().map(|(name, _)| name.clone()).collect();
         turn.commit.epoch = Some(epoch);
         for id in self.open_rollouts() {
             self.apply(&id, Input::Restarted { epoch }, turn);
