@@ -9,11 +9,11 @@ use super::{BACK, all_are};
 
 /// The files of a database whose coordinator is not running.
 fn copy_database(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
+    std::fs::create_dir_all(to).expect("a folder can be made");
     for name in ["coordinator.db", "coordinator.db-wal"] {
         let _ = std::fs::remove_file(to.join(name));
         if from.join(name).exists() {
-            std::fs::copy(from.join(name), to.join(name)).unwrap();
+            std::fs::copy(from.join(name), to.join(name)).expect("the copy can be made");
         }
     }
 }

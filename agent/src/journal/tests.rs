@@ -186,3 +186,26 @@ fn a_record_past_the_end_of_the_zeros_is_no_record() {
     drop(file);
     assert_eq!(steps(&open(&path).unwrap()), [began(0)]);
 }
+
+#[test]
+fn what_was_acknowledged_is_remembered_and_a_note_of_it_calls_for_no_other_note() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    fill(&path, 12);
+    let mut journal = open(&path).unwrap();
+    assert_eq!(journal.newest_acked(), 0);
+    journal.acked(ACKED_APART - 1);
+    let before = journal.last();
+    journal.append_input(Timestamp(3_000), plan(), began(12)).unwrap();
+    assert_eq!(journal.last(), before + 1, "too little is new to be worth a note");
+    journal.acked(u64::MAX);
+    assert_eq!(journal.newest_acked(), journal.last(), "no more than there is");
+    let acked = journal.last();
+    journal.append_input(Timestamp(3_000), plan(), began(13)).unwrap();
+    assert_eq!(journal.last(), acked + 2, "the note rides with the record");
+    journal.acked(acked + 2);
+    journal.append_input(Timestamp(3_000), plan(), began(14)).unwrap();
+    assert_eq!(journal.last(), acked + 3);
+    drop(journal);
+    assert_eq!(open(&path).unwrap().newest_acked(), acked);
+}
