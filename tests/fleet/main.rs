@@ -1,7 +1,7 @@
 //! Real processes on loopback: QUIC, signatures, components, SIGKILL.
 
-mod set_back;
 mod alone;
+mod set_back;
 mod stuck;
 
 use std::time::Duration;

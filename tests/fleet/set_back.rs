@@ -87,12 +87,12 @@ fn a_rollout_that_the_database_has_forgotten_is_taken_up_again_with_its_own_plan
     });
     let again = fleet.sternway("ada", &["launch", &sealed, "--confirm", "2", "--detach"]);
     assert!(again.status.success(), "{}", text(&again.stderr));
-    assert_eq!(fleet.sternway("ada", &["status", "r-2"]).status.code(), Some(10), "a person looks first");
-    resume(&fleet, "r-2");
-    let watched = fleet.sternway("ada", &["watch", "r-2", "--timeout", "50s"]);
+    assert_eq!(fleet.sternway("ada", &["status", "r-1"]).status.code(), Some(10), "a person looks first");
+    resume(&fleet, "r-1");
+    let watched = fleet.sternway("ada", &["watch", "r-1", "--timeout", "50s"]);
     assert_eq!(watched.status.code(), Some(0), "{}\n{}", text(&watched.stderr), fleet.logs());
     all_are(&fleet, BACK);
-    assert_eq!(began_to_apply(&fleet, "r-2"), 4, "what had begun before counts, and is not begun again");
+    assert_eq!(began_to_apply(&fleet, "r-1"), 4, "what had begun before counts, and is not begun again");
 }
 
 #[test]

@@ -196,6 +196,25 @@ async fn a_host_that_heard_of_the_new_epoch_while_it_was_here_is_not_ahead_of_it
     assert_eq!(hosts.len(), 1);
 }
 
+#[tokio::test]
+async fn a_run_by_hand_is_no_sign_and_keeps_its_host_to_itself() {
+    let site = Site::start(&["web-1"]);
+    let operator = site.operator("ada").await;
+    let (sealed, id) = seal(&plan(&[&["web-1"]]));
+    let by_hand: RolloutId = "by-hand".parse().unwrap();
+    let here =
+        Greeting { plan: Some(id), rollout: Some(by_hand.clone()), ..greeting("web-1", JOURNAL, 2, 0) };
+    let mut agent = greet(&site, here).await.unwrap();
+    let accepted = run(2, id, Input::Accepted { rollout: by_hand, signers: vec![] });
+    agent.say(&FromAgent::Events(vec![internal(1), accepted])).await;
+    agent.hear_acked(2).await;
+    assert_eq!(audit(&operator).await, []);
+    let other = Request::Launch { sealed: seal(&plan(&[&["web-1"]])).0, without: vec![] };
+    let (code, message) = operator.refused(&other).await;
+    assert_eq!(code, exit::BUSY, "{message}");
+    assert_eq!(operator.launch(&sealed).await.as_str(), "r-1");
+}
+
 fn run(sequence: u64, plan: PlanId, input: Input) -> Event {
     Event { sequence, at: now(), told: Told::Run { plan, input } }
 }
@@ -226,7 +245,7 @@ async fn a_rollout_that_the_database_forgot_is_taken_up_when_its_plan_is_launche
     assert_eq!(code, exit::BUSY, "{message}");
     assert!(message.contains("r-7"), "{message}");
     let rollout = operator.launch(&sealed).await;
-    assert_eq!(rollout.as_str(), "r-8", "no number is given twice");
+    assert_eq!(rollout, lost, "hosts know it by its number");
     let seen = view(&operator, &rollout).await;
     assert_eq!(seen.status.state, State::Halted);
     assert_eq!(seen.status.hosts[0].state, HostState::Running { step: 0 });

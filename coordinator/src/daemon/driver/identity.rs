@@ -9,6 +9,7 @@ use sternway_core::rollout::{Ahead, Input};
 use sternway_core::wire::{Greeting, TIMES_MAX};
 
 use super::super::database::{Quarantine, StoreError, StrangeRun};
+use super::people::number_of;
 use super::{After, Driver, Turn, coordinator};
 
 /// What a greeting shows of the host, and of ourselves.
@@ -76,7 +77,9 @@ impl Driver {
         let claimed = row.map_or(0, |row| row.claimed);
         // Nobody can have seen this epoch whom it was not told.
         let saw_ours = greeting.epoch == self.epoch && !self.greeted.contains(host);
-        let unknown = greeting.plan.filter(|plan| {
+        // What a person runs on the host itself was never on record.
+        let launched = greeting.rollout.as_ref().is_some_and(|rollout| number_of(rollout).is_some());
+        let unknown = greeting.plan.filter(|_| launched).filter(|plan| {
             let noticed = self.strange_runs.get(host).is_some_and(|run| run.plan == *plan);
             !self.by_plan.contains_key(plan) && !noticed
         });

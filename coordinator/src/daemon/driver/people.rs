@@ -209,7 +209,7 @@ impl Driver {
         let (plan, plan_id) = (verified.value().clone(), verified.id());
         self.check_hosts(&plan, &without)?;
         self.check_strange(&plan, plan_id, &without)?;
-        let id = self.next_id();
+        let id = self.id_for(plan_id);
         let row = RolloutRow {
             id: id.clone(),
             plan: plan_id,
@@ -238,11 +238,16 @@ impl Driver {
         Ok(Answer::Launched { rollout: id, plan: plan_id, hosts })
     }
 
-    /// A number that no rollout had, also none that this database has forgotten.
-    fn next_id(&self) -> RolloutId {
-        let forgotten = self.strange_runs.values().map(|run| &run.rollout);
-        let known = self.rollouts.keys().chain(forgotten);
-        let highest = known.filter_map(|id| id.as_str().strip_prefix("r-")?.parse::<u64>().ok()).max();
+    /// A number that no rollout had, also none that this database has forgotten;
+    /// but a forgotten rollout of this very plan keeps its own, by which hosts know it.
+    fn id_for(&self, plan: PlanId) -> RolloutId {
+        let forgotten = self.strange_runs.values().filter(|run| number_of(&run.rollout).is_some());
+        let own = forgotten.clone().find(|run| run.plan == plan).map(|run| &run.rollout);
+        if let Some(own) = own.filter(|own| !self.rollouts.contains_key(own)) {
+            return own.clone();
+        }
+        let known = self.rollouts.keys().chain(forgotten.map(|run| &run.rollout));
+        let highest = known.filter_map(number_of).max();
         format!("r-{}", highest.unwrap_or(0).saturating_add(1)).parse().expect("a number is a name")
     }
 
@@ -266,7 +271,7 @@ impl Driver {
 
     /// What hosts told of this plan before it was on record here counts, and a person looks at it first.
     fn take_up_strange(&mut self, id: &RolloutId, plan: PlanId, turn: &mut Turn) -> Result<(), Refused> {
-        let of_plan = self.strange_runs.iter().filter(|(_, run)| run.plan == plan);
+        let of_plan = self.strange_runs.iter().filter(|(_, run)| run.plan == plan && run.rollout == *id);
         let runs: Vec<_> = of_plan.map(|(host, run)| (host.clone(), run.rollout.clone())).collect();
         for (host, rollout) in runs {
             let acked = self.hosts.get(&host).map_or(0, |row| row.acked);
@@ -442,6 +447,11 @@ impl Driver {
         self.last_audit = (sequence, line.hash.clone());
         turn.commit.audit.push(line);
     }
+}
+
+/// Of a rollout that a coordinator launched; a run by hand has none.
+pub(super) fn number_of(rollout: &RolloutId) -> Option<u64> {
+    rollout.as_str().strip_prefix("r-")?.parse().ok()
 }
 
 fn names(hosts: &[HostName]) -> String {
