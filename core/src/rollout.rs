@@ -369,6 +369,10 @@ impl Rollout {
             Phase::Undoing => {
                 self.mark_silent(turn);
                 self.advance_undo(turn);
+                // A host that is told to put back may have been away for long.
+                if self.phase == Phase::Undoing && self.mark_silent(turn) {
+                    self.advance_undo(turn);
+                }
             }
         }
     }
@@ -453,6 +457,9 @@ impl Rollout {
             return turn.note(Note::OldEpoch { epoch, seen: self.epoch });
         }
         self.epoch = epoch;
+        if cfg!(feature = "mutant-halt-forgotten") {
+            self.halt = None;
+        }
         let now = turn.now();
         self.waits_until = (self.phase != Phase::Ready).then_some(now + RETURN_WITHIN);
         for host in self.hosts.values_mut() {
@@ -473,6 +480,7 @@ impl Rollout {
 
     /// Whether anything new may start.
     fn may_start(&self) -> bool {
-        self.phase == Phase::Running && self.hold.is_none() && self.halt.is_none()
+        let halted = self.halt.is_some() && !cfg!(feature = "mutant-permit-after-halt");
+        self.phase == Phase::Running && self.hold.is_none() && !halted
     }
 }

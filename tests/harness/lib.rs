@@ -2,4 +2,4 @@
 
 pub mod fleet;
 pub mod sealed;
-pub mod sim;
+

@@ -4,6 +4,7 @@
 
 mod bench;
 mod matrix;
+mod mutants;
 mod plugins;
 mod results;
 mod test;
@@ -17,6 +18,8 @@ cargo xtask dev [--hosts N] [--quick] [--pause] [--plan FILE]
 cargo xtask test        every test there is; says what it skipped and why
 cargo xtask plugins [--check]
                         build the first-party plugins into plugins/built, or compare
+cargo xtask mutants [--save FOLDER] [MUTANT ...]
+                        known mistakes, each of which the simulator must find
 cargo xtask bench       the numbers in docs/performance.md, as ratios of one run";
 
 /// What a chore that failed says.
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         "test" => test::run(&rest),
         "plugins" => plugins::run(&rest),
         "bench" => bench::run(&rest),
+        "mutants" => mutants::run(&rest),
         _ => Err(format!("no chore is called `{chore}`\n\n{USAGE}")),
     };
     match done {

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use crate::results::{self, Results};
-use crate::{Done, build_programs, cargo, carry_out, matrix, plugins, root};
+use crate::{Done, build_programs, cargo, carry_out, matrix, mutants, plugins, root};
 
 struct Part {
     name: &'static str,
@@ -27,6 +27,7 @@ pub(crate) fn run(words: &[String]) -> Done {
     part("programs", build_programs("dev").map(|_| None))?;
     let mut said = Results::new();
     part("tests", tested(&mut said))?;
+    part("known mistakes, found by the simulator", mutants::run(&[]).map(|()| None))?;
     part("documentation", documented())?;
     part("plugins, decided natively", plugins_tested(&mut said))?;
     part("the fault matrix", matrix::write(&said).map(|()| None))?;

@@ -304,7 +304,7 @@ impl Host {
             | HostState::Staged
             | HostState::Asked { .. }
             | HostState::Permitted { .. }
-                if nonce < seen =>
+                if nonce < seen && !cfg!(feature = "mutant-old-nonce-answered") =>
             {
                 return Heard::OldNonce { nonce, seen };
             }

@@ -13,7 +13,8 @@ impl Rollout {
     }
 
     pub(super) fn slots_held(&self) -> u32 {
-        count(self.hosts.values().filter(|host| host.holds_slot()))
+        let counts = |host: &&Host| !(cfg!(feature = "mutant-slot-freed-by-time") && host.silent);
+        count(self.hosts.values().filter(|host| host.holds_slot()).filter(counts))
     }
 
     pub(super) fn heard(&mut self, name: &HostName, word: &Word, turn: &mut Turn) {
@@ -65,7 +66,7 @@ impl Rollout {
         asking.sort();
         let mut held = self.slots_held();
         for (_, name) in asking {
-            if held >= self.at_once() {
+            if held >= self.at_once() + u32::from(cfg!(feature = "mutant-one-more-at-once")) {
                 return self.ask_when_slots_are_stuck(turn);
             }
             let Some(host) = self.hosts.get_mut(&name) else { continue };

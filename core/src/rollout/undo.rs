@@ -17,6 +17,9 @@ impl Rollout {
             .map(|(name, host)| (host.wave, name.clone()))
             .collect();
         finished.sort_by(|(wave_a, name_a), (wave_b, name_b)| wave_b.cmp(wave_a).then(name_a.cmp(name_b)));
+        if cfg!(feature = "mutant-undo-oldest-wave-first") {
+            finished.sort();
+        }
         let mut held = self.slots_held();
         for (_, name) in finished {
             if held >= self.at_once() {

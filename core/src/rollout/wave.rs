@@ -115,7 +115,9 @@ impl Wave {
 
     pub(super) fn restart_clocks(&mut self, now: Timestamp) {
         self.stage_from = self.stage_from.max(now);
-        if let WaveState::Soaking(soak) = &mut self.state {
+        if let WaveState::Soaking(soak) = &mut self.state
+            && !cfg!(feature = "mutant-soak-survives-restart")
+        {
             *soak = Soak { began: now, well_since: None };
         }
     }
@@ -348,12 +350,16 @@ impl Rollout {
         tally
     }
 
-    /// Marks hosts that have been away for too long while they are counted on.
-    pub(super) fn mark_silent(&mut self, turn: &mut Turn) {
+    /// Marks hosts that have been away for too long while they are counted on;
+    /// false when there is none.
+    pub(super) fn mark_silent(&mut self, turn: &mut Turn) -> bool {
         let (now, after) = (turn.now(), self.pace.silent_after);
         let current = self.current().filter(|index| self.waves[*index].is_open());
         let mut gone = Vec::new();
         for (name, host) in &mut self.hosts {
+            if cfg!(feature = "mutant-nobody-silent") {
+                break;
+            }
             let counted_on = host.holds_slot() || (current == Some(host.wave) && !host.late);
             if counted_on && host.is_wanted() && host.silent_at(after).is_some_and(|at| at <= now) {
                 host.silent = true;
@@ -366,7 +372,9 @@ impl Rollout {
                 host.silent = false;
             }
         }
+        let any = !gone.is_empty();
         gone.into_iter().for_each(|decision| turn.decided(decision));
+        any
     }
 
     fn end_or_go_late(&mut self, turn: &mut Turn) -> bool {

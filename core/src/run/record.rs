@@ -315,7 +315,10 @@ impl Record {
         match self {
             Self::Run { input, .. } => match input {
                 // Reading phases may run again; their records ride with the next one that matters.
-                Input::Began { phase, .. } => matches!(phase, Phase::Apply | Phase::Undo),
+                Input::Began { phase, .. } => {
+                    matches!(phase, Phase::Apply | Phase::Undo)
+                        && !cfg!(feature = "mutant-intent-not-synced")
+                }
                 Input::Ended { phase, .. } => matches!(phase, Phase::Apply | Phase::Verify | Phase::Undo),
                 _ => true,
             },

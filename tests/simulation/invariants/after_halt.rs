@@ -1,12 +1,12 @@
 //! After a halt is committed nothing begins, except hosts that the answer to the
-//! halt named as in flight; for ever, or until a person resumes and confirms
+//! halt named as in flight (and hosts a person vouched are dead); for ever, or until a person resumes and confirms
 //! exactly the hosts in flight then.
 
 use std::collections::BTreeSet;
 
 use sternway_core::ids::HostName;
 use sternway_core::rollout::{Decision, Effect, Input};
-use sternway_tests::sim::{Seen, Why};
+use crate::{Seen, Why};
 
 use super::Invariant;
 
@@ -14,11 +14,13 @@ use super::Invariant;
 pub(super) struct AfterHalt {
     /// While halted: who may still begin, under a permit that is out.
     in_flight: Option<BTreeSet<HostName>>,
+    /// A person vouched for these, and answers for what they do.
+    dead: BTreeSet<HostName>,
 }
 
 impl Invariant for AfterHalt {
     fn observe(&mut self, seen: &Seen) -> Result<(), String> {
-        if let Seen::Committed { entry, effects } = seen {
+        if let Seen::Committed { entry, effects, .. } = seen {
             // An entry may resume and then permit, or permit and then halt: in that order.
             for effect in effects {
                 match effect {
@@ -29,6 +31,9 @@ impl Invariant for AfterHalt {
                         self.in_flight = None;
                         check_confirmed(&entry.input, in_flight)?;
                     }
+                    Effect::Decided(Decision::HostDead { host, .. }) => {
+                        self.dead.insert(host.clone());
+                    }
                     Effect::Permit { host, .. } if self.in_flight.is_some() => {
                         return Err(format!("{host} is permitted after a halt"));
                     }
@@ -37,7 +42,9 @@ impl Invariant for AfterHalt {
             }
         }
         match (seen, &self.in_flight) {
-            (Seen::Disturbed { host, why: Why::Permit }, Some(named)) if !named.contains(host) => {
+            (Seen::Disturbed { host, why: Why::Permit, .. }, Some(named))
+                if !named.contains(host) && !self.dead.contains(host) =>
+            {
                 Err(format!("{host} begins after a halt that named only {named:?}"))
             }
             _ => Ok(()),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sternway_core::ids::HostName;
 use sternway_core::rollout::{Effect, Input, Word};
-use sternway_tests::sim::Seen;
+use crate::Seen;
 
 use super::Invariant;
 
@@ -15,7 +15,7 @@ pub(super) struct AskedFor {
 
 impl Invariant for AskedFor {
     fn observe(&mut self, seen: &Seen) -> Result<(), String> {
-        let Seen::Committed { entry, effects } = seen else { return Ok(()) };
+        let Seen::Committed { entry, effects, .. } = seen else { return Ok(()) };
         if let Input::Host { host, word: Word::AsksPermit { nonce } } = &entry.input {
             let newest = self.asked.entry(host.clone()).or_default();
             *newest = (*newest).max(*nonce);

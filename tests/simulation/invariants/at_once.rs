@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use sternway_core::ids::HostName;
 use sternway_core::rollout::Decision;
-use sternway_tests::sim::{Given, Seen};
+use crate::{Given, Seen};
 
 use super::Invariant;
 
@@ -30,7 +30,7 @@ impl Invariant for AtOnce {
         }
         match seen {
             Seen::Disturbed { host, .. } => self.disturbed.insert(host.clone()),
-            Seen::Calm { host } => self.disturbed.remove(host),
+            Seen::Calm { host, .. } => self.disturbed.remove(host),
             _ => return Ok(()),
         };
         let counted: Vec<_> = self.disturbed.difference(&self.dead).collect();
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn it_fires() {
-        let calm = Seen::Calm { host: host("a") };
+        let calm = Seen::Calm { rollout: 0, host: host("a") };
         holds(AtOnce::new(&given()), &[begins("a"), calm, begins("b")]);
         breaks_at_last(AtOnce::new(&given()), &[begins("a"), begins("b")]);
         let dead = decided(Decision::HostDead { host: host("a"), by: maria(), reason: String::new() });

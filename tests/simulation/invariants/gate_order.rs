@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sternway_core::ids::HostName;
 use sternway_core::rollout::{Decision, Verdict};
-use sternway_tests::sim::{Given, Seen, Why};
+use crate::{Given, Seen, Why};
 
 use super::Invariant;
 
@@ -35,7 +35,7 @@ impl Invariant for GateOrder {
                 _ => {}
             }
         }
-        let Seen::Disturbed { host, why: Why::Permit } = seen else { return Ok(()) };
+        let Seen::Disturbed { host, why: Why::Permit, .. } = seen else { return Ok(()) };
         let wave = self.wave_of.get(host).copied().unwrap_or(usize::MAX);
         match (0..wave).find(|before| !self.passed.contains(before)) {
             Some(before) => Err(format!("{host} of wave {wave} begins, and gate {before} has not passed")),

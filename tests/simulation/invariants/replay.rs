@@ -1,6 +1,6 @@
 //! A journal replayed gives the machine that wrote it, on both sides.
 
-use sternway_tests::sim::Seen;
+use crate::Seen;
 
 use super::Invariant;
 

@@ -1,6 +1,6 @@
 //! The machine finds no violation of its own invariants.
 
-use sternway_tests::sim::Seen;
+use crate::Seen;
 
 use super::Invariant;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sternway_core::ids::HostName;
 use sternway_core::rollout::{Decision, Effect, Input, Word};
-use sternway_tests::sim::{Given, Seen};
+use crate::{Given, Seen};
 
 use super::Invariant;
 
@@ -43,7 +43,7 @@ impl SlotByWord {
 
 impl Invariant for SlotByWord {
     fn observe(&mut self, seen: &Seen) -> Result<(), String> {
-        let Seen::Committed { entry, effects } = seen else { return Ok(()) };
+        let Seen::Committed { entry, effects, .. } = seen else { return Ok(()) };
         if let Input::Host { host, word } = &entry.input {
             self.heard(host, word);
         }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use sternway_core::ids::HostName;
 use sternway_core::plan::Plan;
-use sternway_core::rollout::{Decision, Evidence, Input, Verdict, Word, judge};
-use sternway_tests::sim::{Given, Seen};
+use sternway_core::rollout::{Decision, Evidence, Input, Tally, Verdict, Word, judge};
+use crate::{Given, Seen};
 
 use super::Invariant;
 
@@ -32,7 +32,7 @@ impl Verdicts {
     }
 
     fn check(&self, wave: usize, evidence: &Evidence, verdict: &Verdict) -> Result<(), String> {
-        if judge(evidence) != *verdict {
+        if judge(evidence) != *verdict || may_pass(evidence) != (*verdict == Verdict::Pass) {
             return Err(format!("wave {wave}: {evidence:?} was judged {verdict:?}"));
         }
         if *verdict != Verdict::Pass {
@@ -52,6 +52,18 @@ impl Verdicts {
         }
         Ok(())
     }
+}
+
+/// When a gate may pass, said once more and as shortly as it can be.
+fn may_pass(evidence: &Evidence) -> bool {
+    let Tally { finished, failed, silent, halted, dead, late, underway } = evidence.tally;
+    let nobody = failed + silent + halted + dead + late + underway == 0;
+    let within = |is: u32, max: u32| is <= max || !evidence.is_open;
+    within(failed, evidence.failed_max)
+        && within(silent, evidence.silent_max)
+        && evidence.failed_in_all <= evidence.failed_in_all_max
+        && evidence.silent_in_all <= evidence.silent_in_all_max
+        && (finished > 0 || nobody || evidence.nobody_accepted)
 }
 
 impl Invariant for Verdicts {
@@ -74,8 +86,6 @@ impl Invariant for Verdicts {
 
 #[cfg(test)]
 mod tests {
-    use sternway_core::rollout::Tally;
-
     use super::super::made::{breaks_at_last, given, holds, judged, said};
     use super::*;
 
@@ -84,6 +94,7 @@ mod tests {
         let one = Tally { finished: 1, ..Tally::default() };
         let verdicts = || Verdicts::new(&given());
         holds(verdicts(), &[judged(0, one, Verdict::Pass)]);
+        breaks_at_last(verdicts(), &[judged(0, Tally { late: 1, ..Tally::default() }, Verdict::Pass)]);
         breaks_at_last(verdicts(), &[judged(0, Tally { silent: 1, ..one }, Verdict::Pass)]);
         breaks_at_last(verdicts(), &[judged(0, Tally { underway: 1, ..one }, Verdict::Pass)]);
         let undone = said("a", Word::Undone { step: 0, reason: String::new() });

@@ -1,7 +1,7 @@
 //! While it is held nothing new starts and no gate passes.
 
 use sternway_core::rollout::{Decision, Effect, Verdict};
-use sternway_tests::sim::Seen;
+use crate::Seen;
 
 use super::Invariant;
 

@@ -183,8 +183,28 @@ impl Driver {
     ) -> Result<Answer, Refused> {
         self.find(rollout)?;
         self.audit(person, action, Some(rollout), &detail, turn);
+        self.say_who_is_here(rollout, turn);
         let Taken { sequence, decisions, notes } = self.apply(rollout, input, turn);
         Ok(Answer::Taken { sequence, decisions, notes, status: self.view(rollout)? })
+    }
+
+    /// A rollout that has ended is not told who comes and goes; it is before it
+    /// judges anything again.
+    fn say_who_is_here(&mut self, rollout: &RolloutId, turn: &mut Turn) {
+        let Some(conducted) = self.rollouts.get(rollout).filter(|conducted| conducted.has_ended()) else {
+            return;
+        };
+        let hosts = conducted.machine.hosts().map(|(name, host)| (name, host.connected));
+        let known_wrongly = hosts.filter(|(name, connected)| self.fleet.get(name).is_some() != *connected);
+        let changes: Vec<Input> = known_wrongly
+            .map(|(name, connected)| match connected {
+                true => Input::Lost { host: name.clone() },
+                false => Input::Connected { host: name.clone() },
+            })
+            .collect();
+        for change in changes {
+            self.apply(rollout, change, turn);
+        }
     }
 
     pub(super) fn find(&self, rollout: &RolloutId) -> Result<&Conducted, Refused> {

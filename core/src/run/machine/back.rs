@@ -79,10 +79,15 @@ impl Run {
     /// Undoes the newest touched step at or before `from`; with none left the run is undone.
     pub(super) fn turn_round(&mut self, from: u32, because: Because) -> Vec<Effect> {
         self.turned = Some(because.clone());
-        let newest = (0..=from as usize).rev().find(|step| {
+        let is_to_undo = |step: &usize| {
             self.steps.get(*step).is_some_and(|progress| progress.touched)
                 && self.rules[*step].class != Class::Observe
-        });
+        };
+        let mut steps = 0..=from as usize;
+        let newest = match cfg!(feature = "mutant-undo-oldest-step-first") {
+            false => steps.rfind(is_to_undo),
+            true => steps.find(is_to_undo),
+        };
         let Some(step) = newest else {
             return self.settle(Ending::Undone { because });
         };

@@ -29,6 +29,10 @@ impl<T> Agenda<T> {
         self.items.insert((at.max(self.now), self.next), item);
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
     /// The next thing, and its time as the new now.
     pub(super) fn pop(&mut self) -> Option<T> {
         let ((at, _), item) = self.items.pop_first()?;

@@ -1,15 +1,15 @@
 //! Once the faults stop and somebody answers what is asked, every rollout ends
 //! and every living host is at rest.
 
-use sternway_tests::sim::Seen;
+use crate::Seen;
 
 use super::Invariant;
 
-pub(super) struct Liveness;
+pub(super) struct AtRest;
 
-impl Invariant for Liveness {
+impl Invariant for AtRest {
     fn observe(&mut self, seen: &Seen) -> Result<(), String> {
-        let Seen::Settled { status, unsettled } = seen else { return Ok(()) };
+        let Seen::AtRest { status, unsettled, .. } = seen else { return Ok(()) };
         if !status.is_ended() {
             let waves: Vec<_> = status.waves.iter().map(|wave| (&wave.state, &wave.hosts)).collect();
             let hosts: Vec<_> =
@@ -31,22 +31,21 @@ mod tests {
     use std::collections::BTreeSet;
 
     use sternway_core::rollout::{End, State};
-    use sternway_tests::sim::SimFleet;
 
-    use super::super::made::{breaks_at_last, holds, host};
+    use super::super::made::{breaks_at_last, holds, host, status};
     use super::*;
 
     #[test]
     fn it_fires() {
-        let status = SimFleet::of_seed(1).status();
+        let status = status();
         let settled = |state, unsettled| {
             let mut status = status.clone();
             status.state = state;
-            Seen::Settled { status: Box::new(status), unsettled }
+            Seen::AtRest { rollout: 0, status: Box::new(status), unsettled }
         };
         let ended = State::Ended(End::Done);
-        holds(Liveness, &[settled(ended.clone(), BTreeSet::new())]);
-        breaks_at_last(Liveness, &[settled(State::Held, BTreeSet::new())]);
-        breaks_at_last(Liveness, &[settled(ended, BTreeSet::from([host("a")]))]);
+        holds(AtRest, &[settled(ended.clone(), BTreeSet::new())]);
+        breaks_at_last(AtRest, &[settled(State::Held, BTreeSet::new())]);
+        breaks_at_last(AtRest, &[settled(ended, BTreeSet::from([host("a")]))]);
     }
 }

@@ -1,0 +1,128 @@
+//! People: those who meddle while the faults rage, and somebody competent who
+//! looks after it when they have stopped.
+
+use sternway_core::ids::HostName;
+use sternway_core::rollout::{HostState, Input, State, Status};
+use sternway_core::time::Millis;
+
+use super::fleet::{Event, SimFleet};
+use super::person;
+use super::schedule::Act;
+
+/// Orders to undo on one host before it is taken out of the rack.
+const TRIES_MAX: u32 = 3;
+
+impl SimFleet {
+    /// Somebody looks, and makes up his mind.
+    pub(super) fn thinks(&mut self, act: &Act, thinks: Millis, again: Option<Millis>) {
+        if !self.conductor.up {
+            return;
+        }
+        // The newest rollout is what people look at.
+        let Some((plan, status)) = self.statuses().into_iter().max_by_key(|(plan, _)| *plan) else { return };
+        if let Some(input) = input_of(act, &status) {
+            self.agenda.after(thinks, Event::Says { plan, input, again });
+        }
+    }
+
+    pub(super) fn says(&mut self, plan: usize, input: Input, again: Option<Millis>) {
+        if let Some(length) = again {
+            self.agenda.after(length, Event::Says { plan, input: input.clone(), again: None });
+        }
+        if self.conductor.up {
+            let out = self.conductor.said(plan, input, self.agenda.now());
+            self.carry_out(out);
+        }
+    }
+
+    /// Does what a person would who reads `status`, one thing at a time.
+    pub(super) fn operator(&mut self) {
+        self.look_again_soon();
+        if !self.conductor.up {
+            return;
+        }
+        for (plan, status) in self.statuses() {
+            if let Some(input) = self.next_word(plan, &status) {
+                return self.says(plan, input, None);
+            }
+        }
+        self.put_hands_on();
+    }
+
+    fn next_word(&self, plan: usize, status: &Status) -> Option<Input> {
+        let (by, reason) = (person("maria"), String::from("looked at it"));
+        let machine = self.conductor.machine(plan)?;
+        let living = |host: &HostName| {
+            machine.host(host).is_some_and(|host| {
+                !matches!(host.state, HostState::Dead { .. } | HostState::Without) && !host.connected
+            })
+        };
+        let gone = self.agents.iter().filter(|(_, agent)| agent.gone).map(|(host, _)| host);
+        if let Some(host) = gone.filter(|host| living(host)).find(|host| status.in_flight.contains(*host)) {
+            return Some(Input::ExcludeDead { host: host.clone(), by, reason });
+        }
+        match &status.state {
+            State::Halted => Some(Input::Resume { by, reason, confirmed: status.in_flight.clone() }),
+            State::Held => Some(Input::Go { by, reason }),
+            State::AwaitsApproval { wave, group } => {
+                Some(Input::Approve { by, group: group.clone(), wave: *wave })
+            }
+            State::Ready | State::Running { .. } | State::Undoing | State::Ended(_) => None,
+        }
+    }
+
+    /// On the hosts themselves: what is stuck is put back, what was set back is taken out.
+    fn put_hands_on(&mut self) {
+        let now = self.agenda.now();
+        let stuck = self.agents.iter().filter(|(_, agent)| agent.up && agent.needs_operator());
+        if let Some(host) = stuck.map(|(host, _)| host.clone()).next() {
+            let tries = self.operator_tries.entry(host.clone()).or_default();
+            *tries += 1;
+            if *tries > TRIES_MAX {
+                return self.take_out(&host);
+            }
+            let (by, reason) = (person("maria"), String::from("looked at it"));
+            let order = sternway_core::run::Input::UndoOrdered { by, reason };
+            return self.with_agent(&host, |agent| agent.note(order, now));
+        }
+        let set_back = self.agents.iter().filter(|(_, agent)| agent.was_set_back && !agent.gone);
+        if let Some(host) = set_back.map(|(host, _)| host.clone()).next() {
+            self.take_out(&host);
+        }
+    }
+
+    /// Nothing runs there any more; what is left to do is to say so.
+    fn take_out(&mut self, host: &HostName) {
+        self.end_agent(host, false, Millis::ZERO);
+        self.agent(host).gone = true;
+    }
+}
+
+fn input_of(act: &Act, status: &Status) -> Option<Input> {
+    let (by, reason) = (person("jonas"), String::from("it seemed right"));
+    Some(match act {
+        Act::Hold => Input::Hold { by, reason },
+        Act::Go => Input::Go { by, reason },
+        Act::Halt => Input::Halt { by, reason },
+        Act::Resume { confirms: true } => Input::Resume { by, reason, confirmed: status.in_flight.clone() },
+        Act::Resume { confirms: false } => Input::Resume { by, reason, confirmed: Vec::new() },
+        Act::Approve { ahead } => {
+            let asks = match &status.state {
+                State::AwaitsApproval { wave, .. } => *wave,
+                _ => status.waves.len(),
+            };
+            Input::Approve { by, group: person_group(), wave: asks + ahead }
+        }
+        Act::UndoAll => Input::UndoAll { by, reason },
+        Act::DeclareDead { nth } => {
+            let away: Vec<&HostName> =
+                status.hosts.iter().filter(|host| !host.connected).map(|host| &host.host).collect();
+            let host = (*away.get(nth % away.len().max(1))?).clone();
+            Input::ExcludeDead { host, by, reason }
+        }
+    })
+}
+
+fn person_group() -> sternway_core::ids::Group {
+    "sre".parse().expect("a group")
+}
