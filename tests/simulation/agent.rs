@@ -3,14 +3,14 @@
 
 use sternway_core::ids::{HostName, JournalId, RolloutId};
 use sternway_core::plan::Plan;
-use sternway_core::run::{Answer, Effect, Ending, Input, Phase, Record, Run, Stage};
+use sternway_core::run::{Answer, Choice, Effect, Ending, Input, Phase, Record, Run, Stage};
 use sternway_core::time::{Millis, Timestamp};
 use sternway_core::wire::{FromAgent, Greeting, PROTOCOL, ToAgent};
 
 use super::journal::{Ends, SimJournal};
 use super::schedule::{Schedule, plan_id};
 use super::troubles::HostTroubles;
-use super::world::{Thing, World};
+use super::world::{Content, Thing, World};
 use super::{Chance, Seen, Truth, Why};
 
 /// Records in one message, at most.
@@ -34,6 +34,7 @@ pub(super) enum Work {
     End { plan: usize, step: u32, phase: Phase, rest: Millis },
     Answer { plan: usize, step: u32, phase: Phase, done: Result<(), String> },
     Wait { plan: usize, step: u32 },
+    Unconfirmed { plan: usize, step: u32, until: Timestamp },
     Watch { plan: usize },
 }
 
@@ -41,6 +42,8 @@ pub(super) enum Work {
 struct Active {
     plan: usize,
     run: Run,
+    /// A step that a new connection would confirm.
+    confirming: Option<u32>,
     well: bool,
 }
 
@@ -58,6 +61,8 @@ pub(super) struct SimAgent {
     /// Counts starts: work of an earlier life is lost.
     pub(super) life: u64,
     linked: bool,
+    /// The connection there is shall be dropped for a new one.
+    pub(super) wants_reconnect: bool,
     asked_at: Timestamp,
     /// What the coordinator has, and what it was sent over this connection.
     acked: u64,
@@ -93,6 +98,7 @@ impl SimAgent {
             was_set_back: false,
             life: 0,
             linked: false,
+            wants_reconnect: false,
             asked_at: Timestamp::default(),
             acked: 0,
             told: 0,
@@ -130,10 +136,6 @@ impl SimAgent {
             Some(Stage::Settled(ending)) => !matches!(ending, Ending::NeedsOperator { .. }),
             Some(_) => false,
         }
-    }
-
-    pub(super) fn needs_operator(&self) -> bool {
-        matches!(self.stage(), Some(Stage::Settled(Ending::NeedsOperator { .. })))
     }
 
     pub(super) fn greeting(&self) -> Greeting {
@@ -193,8 +195,8 @@ impl SimAgent {
         if *run.stage() == Stage::Closed {
             return Ok(());
         }
-        self.active = Some(Active { plan, run, well: true });
-        self.note(Input::Resumed, now)
+        self.active = Some(Active { plan, run, confirming: None, well: true });
+        self.note(Input::Resumed { unfinished: Vec::new() }, now)
     }
 
     /// Whether its journal gives the run it holds. One that ended may have
@@ -297,6 +299,14 @@ impl SimAgent {
             Effect::Wait { step, length } => self.work.push((length, Work::Wait { plan, step })),
             Effect::Settle(ending) => return self.note(Input::Settled { ending }, now),
             Effect::Watch => self.work.push((WATCH_EVERY, Work::Watch { plan })),
+            Effect::Confirm { step, until } => {
+                let left = until.since(self.wall(now));
+                self.wants_reconnect = true;
+                if let Some(active) = &mut self.active {
+                    active.confirming = Some(step);
+                }
+                self.work.push((left, Work::Unconfirmed { plan, step, until }));
+            }
             Effect::Discard { .. } => {}
             Effect::Close => self.active = None,
         }
@@ -345,8 +355,18 @@ impl SimAgent {
                 self.note(Input::Ended { step, phase, answer }, now)
             }
             Work::Wait { plan, step } if in_hand == Some(plan) => self.note(Input::Waited { step }, now),
+            Work::Unconfirmed { plan, step, until } if in_hand == Some(plan) => {
+                match self.stage() == Some(&Stage::Confirming { step, until }) {
+                    true => self.note(Input::NotConfirmed { step }, now),
+                    false => Ok(()),
+                }
+            }
             Work::Watch { plan } if in_hand == Some(plan) => self.watch(plan, now),
-            Work::Stage { .. } | Work::Answer { .. } | Work::Wait { .. } | Work::Watch { .. } => Ok(()),
+            Work::Stage { .. }
+            | Work::Answer { .. }
+            | Work::Wait { .. }
+            | Work::Unconfirmed { .. }
+            | Work::Watch { .. } => Ok(()),
         }
     }
 
@@ -368,7 +388,19 @@ impl SimAgent {
         if let Some(thing) = self.world.thing(plan, step) {
             thing.begin(phase);
             let (rollout, host, effects) = (plan, self.host.clone(), thing.effects);
-            self.seen.push(Seen::Effect { rollout, host, step, phase, intends, effects, changed_after });
+            let by_order = self.journal.entries_of(plan_id(plan)).iter().any(|entry| {
+                matches!(entry.input, Input::UndoOrdered { .. } | Input::Decided { .. })
+            });
+            self.seen.push(Seen::Effect {
+                rollout,
+                host,
+                step,
+                phase,
+                intends,
+                effects,
+                changed_after,
+                by_order,
+            });
         }
         self.work.push((rest, Work::End { plan, step, phase, rest }));
     }
@@ -393,7 +425,7 @@ impl SimAgent {
         }
         let Some(thing) = self.world.thing(plan, step) else { return super::answers::undone() };
         match phase {
-            Phase::Look => super::answers::looked(thing.prove()),
+            Phase::Look => super::answers::looked(thing.prove(), thing.content == Content::Half),
             Phase::Prepare => super::answers::prepared(),
             Phase::Apply => super::answers::applied(),
             Phase::Verify => super::answers::verified(thing.prove()),
@@ -406,9 +438,12 @@ impl SimAgent {
         self.linked = true;
         (self.acked, self.told) = (acked, acked);
         self.is_current(epoch, now)?;
-        match self.disturbed_by().is_some() {
-            true => self.note(Input::Rejoined, now),
-            false => Ok(()),
+        if self.disturbed_by().is_some() {
+            self.note(Input::Rejoined, now)?;
+        }
+        match self.active.as_mut().and_then(|active| active.confirming.take()) {
+            Some(step) => self.note(Input::Confirmed { step }, now),
+            None => Ok(()),
         }
     }
 
@@ -442,6 +477,50 @@ impl SimAgent {
         }
     }
 
+    /// A person's order; here an answer to a question, or else to undo.
+    fn ordered(&mut self, sealed: &[u8], now: Timestamp) -> Result<(), Ends> {
+        let (by, reason) = (super::person("maria"), "all back".to_owned());
+        let Ok((choice, asked)) = serde_json::from_slice::<(Choice, u64)>(sealed) else {
+            return self.note(Input::UndoOrdered { by, reason }, now);
+        };
+        let Some(active) = &self.active else { return Ok(()) };
+        let Some(Stage::Settled(Ending::NeedsOperator { because, undo_of, .. })) = self.stage() else {
+            return Ok(());
+        };
+        if active.run.may_decide(choice, asked).is_err() {
+            return Ok(());
+        }
+        let (plan, step) = (active.plan, undo_of.or(because.step()).unwrap_or_default());
+        if let Some(thing) = self.world.thing(plan, step) {
+            thing.decided(choice);
+        }
+        self.note(Input::Decided { by, reason, choice, asked }, now)
+    }
+
+    /// A person at the host halts it, or ends that.
+    pub(super) fn halted_here(&mut self, halts: bool, now: Timestamp) -> Result<(), Ends> {
+        let by = "root".to_owned();
+        let host = self.host.clone();
+        let Some(active) = &self.active else { return Ok(()) };
+        if active.run.is_halted() == halts {
+            return Ok(());
+        }
+        let rollout = active.plan;
+        let input = match halts {
+            true => Input::HaltedLocally { by, reason: "it looked odd".into() },
+            false => Input::ResumedLocally { by },
+        };
+        let seen = Seen::HaltedHere { rollout, host, halts };
+        if halts {
+            // The person is told so once it is on disk.
+            self.note(input, now)?;
+            self.seen.push(seen);
+            return Ok(());
+        }
+        self.seen.push(seen);
+        self.note(input, now)
+    }
+
     fn offered(&mut self, rollout: RolloutId, plan: usize, now: Timestamp) -> Result<(), Ends> {
         if self.active.as_ref().is_some_and(|active| active.plan == plan) {
             return Ok(());
@@ -455,19 +534,20 @@ impl SimAgent {
             return Ok(());
         }
         let run = Run::new(&self.plans[plan]);
-        self.active = Some(Active { plan, run, well: true });
+        self.active = Some(Active { plan, run, confirming: None, well: true });
         self.note(Input::Accepted { rollout, signers: Vec::new() }, now)
     }
 
     fn said(&mut self, said: ToAgent, now: Timestamp) -> Result<(), Ends> {
         let Some(active) = &self.active else { return Ok(()) };
-        let in_hand = plan_id(active.plan);
+        let (in_hand, active_is_halted) = (plan_id(active.plan), active.run.is_halted());
         match said {
             ToAgent::Permit { plan, nonce, epoch, valid_for } if plan == in_hand => {
                 if !self.is_current(epoch, now)? {
                     return Ok(());
                 }
                 match self.troubles.elapsed(self.asked_at, now) <= valid_for {
+                    true if active_is_halted => self.note(Input::PermitDeclined { nonce }, now),
                     true => self.note(Input::Permitted { nonce, epoch }, now),
                     false => self.note(Input::HaltTold, now),
                 }
@@ -475,10 +555,7 @@ impl SimAgent {
             ToAgent::Halt { plan, epoch } if plan == in_hand && self.is_current(epoch, now)? => {
                 self.note(Input::HaltTold, now)
             }
-            ToAgent::Order { plan, .. } if plan == in_hand => {
-                let order = Input::UndoOrdered { by: super::person("maria"), reason: "all back".into() };
-                self.note(order, now)
-            }
+            ToAgent::Order { plan, sealed } if plan == in_hand => self.ordered(&sealed, now),
             ToAgent::Order { plan, .. } => {
                 let (code, reason) = ("other-plan".into(), "another plan is in hand".into());
                 self.says.push(FromAgent::Refused { plan, code, reason });

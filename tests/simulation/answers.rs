@@ -8,9 +8,11 @@ fn outcome() -> Outcome {
     Outcome { changed: true, summary: String::new(), state: Vec::new() }
 }
 
-pub(super) fn looked(is_so_already: bool) -> Answer {
+/// What is left to do tells a step that never began from one that was cut in half.
+pub(super) fn looked(is_so_already: bool, is_half: bool) -> Answer {
+    let summary = if is_half { "finish it" } else { "change it" };
     let action =
-        Action { summary: "change it".into(), target: "it".into(), before: None, after: None, risk: Risk::Low };
+        Action { summary: summary.into(), target: "it".into(), before: None, after: None, risk: Risk::Low };
     let actions = if is_so_already { Vec::new() } else { vec![action] };
     Answer::Looked(Looked { findings: Vec::new(), actions, state: Vec::new() })
 }

@@ -51,6 +51,7 @@ pub(super) struct Conductor {
     pub(super) store: Store,
     rollouts: BTreeMap<RolloutId, Rollout>,
     hosts: BTreeMap<HostName, HostRow>,
+    host_orders: BTreeMap<(RolloutId, HostName), Vec<u8>>,
     /// Sessions, by the number of their connection.
     pub(super) fleet: BTreeMap<HostName, u64>,
     epoch: u64,
@@ -73,6 +74,7 @@ impl Conductor {
             store,
             rollouts: BTreeMap::new(),
             hosts: BTreeMap::new(),
+            host_orders: BTreeMap::new(),
             fleet: BTreeMap::new(),
             epoch,
             was_reset: false,
@@ -130,6 +132,7 @@ impl Conductor {
     /// Makes everything in memory again from the database.
     fn rebuild(&mut self, now: Timestamp) {
         self.hosts = self.store.hosts.clone();
+        self.host_orders = self.store.host_orders.clone();
         self.rollouts.clear();
         let mut newest = Timestamp::default();
         for (id, stored) in &self.store.rollouts {
@@ -198,7 +201,8 @@ impl Conductor {
             Committed::Failed { .. } => {
                 out.closes.extend(std::mem::take(&mut self.fleet).into_keys());
                 self.rebuild(now);
-                self.epoch = self.store.epoch();
+                // What is stored may hold this epoch, whatever the error said.
+                self.epoch = self.epoch.max(self.store.epoch());
                 self.was_reset = true;
             }
         }
@@ -264,6 +268,11 @@ impl Conductor {
                 hosts.into_iter().for_each(|host| say(host, ToAgent::Halt { plan, epoch }));
             }
             Effect::OrderUndo { host } => say(host, ToAgent::Order { plan, sealed: Vec::new() }),
+            Effect::OrderUnstick { host } => {
+                if let Some(sealed) = self.host_orders.get(&(rollout.clone(), host.clone())).cloned() {
+                    say(host, ToAgent::Order { plan, sealed });
+                }
+            }
             Effect::Release { host } => say(host, ToAgent::Release { plan, epoch }),
             Effect::Decided(_) | Effect::Note(_) => {}
         }
@@ -335,7 +344,19 @@ impl Conductor {
         self.turn(now, |this, turn| {
             let Some(id) = this.id_of(plan) else { return };
             this.say_who_is_here(&id, turn, now);
+            let unsticks = match &input {
+                Input::Unstick { host, choice, asked, .. } => Some((host.clone(), (*choice, *asked))),
+                _ => None,
+            };
             let sequence = this.apply(&id, input, turn, now);
+            let decided = turn.effects.last().is_some_and(|(_, effects)| {
+                effects.iter().any(|effect| matches!(effect, Effect::Decided(_)))
+            });
+            if let Some((host, order)) = unsticks.filter(|_| decided) {
+                let sealed = serde_json::to_vec(&order).expect("plain data");
+                turn.commit.host_orders.push((id.clone(), host.clone(), sealed.clone()));
+                this.host_orders.insert((id.clone(), host), sealed);
+            }
             turn.after.push(After::Reply { rollout: id, sequence });
         })
     }
@@ -444,7 +465,7 @@ impl Conductor {
             }
             row.acked = event.sequence;
             if let Told::Run { plan, .. } = &event.told
-                && let Some(word) = word_of(&event.told)
+                && let Some(word) = word_of(event.sequence, &event.told)
                 && let Some(id) = self.id_of(plan_of(*plan))
             {
                 self.apply(&id, Input::Host { host: host.clone(), word }, turn, now);

@@ -61,6 +61,12 @@ impl SimFleet {
                     }
                 }
             }
+            Trouble::HaltsHere { lasts, .. } => {
+                self.agenda.after(lasts, Event::ResumesHere { host: host.clone() });
+                if self.agents[host].up {
+                    self.with_agent(host, |agent| agent.halted_here(true, now));
+                }
+            }
             Trouble::Drift { plan, step, .. } => {
                 if let Some(thing) = self.agent(host).world.thing(plan, step) {
                     thing.drift();
@@ -142,6 +148,9 @@ impl SimFleet {
             agent.journal.armed = None;
             agent.journal.sync_fails = None;
             self.agent_starts(&host);
+            if self.agents[&host].up {
+                self.with_agent(&host, |agent| agent.halted_here(false, now));
+            }
         }
         self.coordinator_starts();
         self.agenda.after(LOOKED_AFTER_EVERY, Event::Operator);

@@ -39,6 +39,8 @@ pub(super) enum Event {
     Work { host: HostName, life: u64, work: Work },
     Wake { life: u64 },
     AgentStarts { host: HostName },
+    /// A person at the host ends its halt.
+    ResumesHere { host: HostName },
     CoordinatorStarts,
     /// Somebody competent looks after it.
     Operator,
@@ -52,6 +54,7 @@ impl Event {
             | Self::Down { host, .. }
             | Self::AgentNotices { host, .. }
             | Self::Work { host, .. }
+            | Self::ResumesHere { host }
             | Self::AgentStarts { host } => Some(host),
             _ => None,
         }
@@ -235,6 +238,14 @@ impl SimFleet {
                 }
             }
             Event::AgentStarts { host } => self.agent_starts(&host),
+            Event::ResumesHere { host } => match self.agents[&host].up {
+                true => self.with_agent(&host, |agent| agent.halted_here(false, now)),
+                // Whoever halted it comes back for it.
+                false if !self.agents[&host].gone => {
+                    self.agenda.after(Millis::seconds(5), Event::ResumesHere { host });
+                }
+                false => {}
+            },
             Event::CoordinatorStarts => self.coordinator_starts(),
             Event::Operator => self.operator(),
         }
@@ -308,6 +319,11 @@ impl SimFleet {
             self.agenda.after(length, Event::Work { host: host.clone(), life, work });
         }
         self.speak(host);
+        if std::mem::take(&mut self.agent(host).wants_reconnect)
+            && let Some(session) = self.links[host].session
+        {
+            self.agent_notices(host, session);
+        }
         if slept > Millis::ZERO {
             // Nothing else is done until the disk has answered.
             let agent = self.agent(host);

@@ -7,6 +7,8 @@
 //! | `done_is_true` | done means looked at after the last change, undone means as it was (G2, S2) |
 //! | `counted` | what must not run twice takes effect once (G4, S3) |
 //! | `undo_steps` | a host puts its steps back newest first |
+//! | `pivot` | past the pivot nothing is put back but by a person's word |
+//! | `halted_here` | a host halted by a person there begins nothing (S9) |
 //! | `prefix` | what is on record of a host is a gap-free prefix of its journal (G16, I7, S6) |
 //! | `kept` | what was acknowledged, to a person or a host, is found later (G9, I16, S7) |
 //! | `permits` | no run begins under an old question's permit or a superseded coordinator's (G13, S8) |
@@ -33,9 +35,11 @@ mod bounded;
 mod counted;
 mod done_is_true;
 mod gate_order;
+mod halted_here;
 mod intent;
 mod kept;
 mod permits;
+mod pivot;
 mod prefix;
 mod replay;
 mod self_check;
@@ -107,6 +111,8 @@ fn of_rollout(given: &Given) -> Vec<Named> {
         of("done_is_true", Box::new(done_is_true::DoneIsTrue)),
         of("counted", Box::new(counted::Counted::new(given))),
         of("undo_steps", Box::new(undo_steps::UndoSteps)),
+        of("pivot", Box::new(pivot::Pivot::new(given))),
+        of("halted_here", Box::new(halted_here::HaltedHere::default())),
         of("permits", Box::new(permits::Permits)),
         of("asked_for", Box::new(asked_for::AskedFor::default())),
         of("gate_order", Box::new(gate_order::GateOrder::new(given))),

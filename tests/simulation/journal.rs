@@ -104,7 +104,7 @@ impl SimJournal {
         let at = now.max(self.time_floor());
         let input = match &record {
             Record::Run { input, .. } => input.clone(),
-            _ => Input::Resumed,
+            _ => Input::HaltTold,
         };
         let must = record.must_be_durable();
         if self.is_due(|death| matches!(death, Death::BeforeRecord(0))) {

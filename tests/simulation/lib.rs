@@ -78,7 +78,11 @@ pub enum Seen {
         effects: u32,
         /// Later steps that are not as they were found.
         changed_after: Vec<u32>,
+        /// A person ordered something of this run.
+        by_order: bool,
     },
+    /// A person at the host halted it, or ended that.
+    HaltedHere { rollout: usize, host: HostName, halts: bool },
     /// A run says by going on that these steps are done.
     StepsDone { rollout: usize, host: HostName, truths: Vec<Truth> },
     /// A run says that it ended.
@@ -132,6 +136,7 @@ impl Seen {
             | Self::Read { rollout, .. }
             | Self::Permitted { rollout, .. }
             | Self::Effect { rollout, .. }
+            | Self::HaltedHere { rollout, .. }
             | Self::StepsDone { rollout, .. }
             | Self::Settled { rollout, .. }
             | Self::Disturbed { rollout, .. }

@@ -3,14 +3,15 @@
 
 use sternway_core::ids::HostName;
 use sternway_core::rollout::{HostState, Input, State, Status};
+use sternway_core::run::Question;
 use sternway_core::time::Millis;
 
 use super::fleet::{Event, SimFleet};
 use super::person;
 use super::schedule::Act;
 
-/// Orders to undo on one host before it is taken out of the rack.
-const TRIES_MAX: u32 = 3;
+/// Answers to one stuck host before it is taken out of the rack.
+const TRIES_MAX: usize = 12;
 
 impl SimFleet {
     /// Somebody looks, and makes up his mind.
@@ -42,6 +43,15 @@ impl SimFleet {
             return;
         }
         for (plan, status) in self.statuses() {
+            if let Some((host, input)) = answer_of(&status, None) {
+                let tries = self.operator_tries.entry(host.clone()).or_default();
+                *tries += 1;
+                let tries = *tries as usize;
+                return match input(tries) {
+                    Some(input) if tries <= TRIES_MAX => self.says(plan, input, None),
+                    _ => self.take_out(&host),
+                };
+            }
             if let Some(input) = self.next_word(plan, &status) {
                 return self.says(plan, input, None);
             }
@@ -71,20 +81,8 @@ impl SimFleet {
         }
     }
 
-    /// On the hosts themselves: what is stuck is put back, what was set back is taken out.
+    /// On the hosts themselves: what was set back is taken out.
     fn put_hands_on(&mut self) {
-        let now = self.agenda.now();
-        let stuck = self.agents.iter().filter(|(_, agent)| agent.up && agent.needs_operator());
-        if let Some(host) = stuck.map(|(host, _)| host.clone()).next() {
-            let tries = self.operator_tries.entry(host.clone()).or_default();
-            *tries += 1;
-            if *tries > TRIES_MAX {
-                return self.take_out(&host);
-            }
-            let (by, reason) = (person("maria"), String::from("looked at it"));
-            let order = sternway_core::run::Input::UndoOrdered { by, reason };
-            return self.with_agent(&host, |agent| agent.note(order, now));
-        }
         let set_back = self.agents.iter().filter(|(_, agent)| agent.was_set_back && !agent.gone);
         if let Some(host) = set_back.map(|(host, _)| host.clone()).next() {
             self.take_out(&host);
@@ -114,6 +112,7 @@ fn input_of(act: &Act, status: &Status) -> Option<Input> {
             Input::Approve { by, group: person_group(), wave: asks + ahead }
         }
         Act::UndoAll => Input::UndoAll { by, reason },
+        Act::Unstick { nth, choice } => return answer_of(status, Some(*nth))?.1(*choice),
         Act::DeclareDead { nth } => {
             let away: Vec<&HostName> =
                 status.hosts.iter().filter(|host| !host.connected).map(|host| &host.host).collect();
@@ -121,6 +120,26 @@ fn input_of(act: &Act, status: &Status) -> Option<Input> {
             Input::ExcludeDead { host, by, reason }
         }
     })
+}
+
+/// The so-manieth host that asks something (or the first that is here), and how it may be answered.
+fn answer_of(status: &Status, nth: Option<usize>) -> Option<(HostName, impl Fn(usize) -> Option<Input>)> {
+    let asking: Vec<(&HostName, &Question)> = status
+        .hosts
+        .iter()
+        .filter(|host| nth.is_some() || host.connected)
+        .filter_map(|host| match &host.state {
+            HostState::NeedsOperator { question: Some(question), .. } => Some((&host.host, question)),
+            _ => None,
+        })
+        .collect();
+    let (host, question) = *asking.get(nth.unwrap_or(0) % asking.len().max(1))?;
+    let (host, question) = (host.clone(), question.clone());
+    Some((host.clone(), move |choice: usize| {
+        let choice = *question.choices.get(choice % question.choices.len().max(1))?;
+        let (by, reason) = (person("maria"), "looked at it".to_owned());
+        Some(Input::Unstick { host: host.clone(), by, reason, choice, asked: question.asked })
+    }))
 }
 
 fn person_group() -> sternway_core::ids::Group {

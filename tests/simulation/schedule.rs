@@ -47,6 +47,11 @@ pub struct StepShape {
     pub class: Class,
     pub wait: Option<Millis>,
     pub way_back: bool,
+    /// A new connection within this time, or it is put back.
+    #[serde(default)]
+    pub confirm: Option<Millis>,
+    #[serde(default)]
+    pub pivot: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +100,8 @@ pub enum Trouble {
     StepFails { host: HostName, plan: usize, step: u32, phase: Phase, times: u32, undo_advised: bool },
     Unfit { host: HostName, plan: usize },
     Unwell { host: HostName, lasts: Millis },
+    /// A person at the host halts it, for so long.
+    HaltsHere { host: HostName, lasts: Millis },
     /// Somebody changes by hand what the step is about.
     Drift { host: HostName, plan: usize, step: u32 },
     CoordinatorDies { when: CommitDeath, away: Millis },
@@ -140,6 +147,11 @@ pub enum Act {
         ahead: usize,
     },
     UndoAll,
+    /// Answers what one of the stuck hosts asks.
+    Unstick {
+        nth: usize,
+        choice: usize,
+    },
     /// One of those who are away.
     DeclareDead {
         nth: usize,
@@ -200,6 +212,8 @@ impl Shape {
             undo: if step.way_back { Undo::ByPlugin } else { Undo::Nothing },
             timeout: Millis::minutes(1),
             wait: step.wait,
+            confirm: step.confirm,
+            pivot: step.pivot,
             class: step.class,
             grants: Vec::new(),
         });
@@ -261,6 +275,7 @@ impl Trouble {
             | Self::StepFails { host, .. }
             | Self::Unfit { host, .. }
             | Self::Unwell { host, .. }
+            | Self::HaltsHere { host, .. }
             | Self::Drift { host, .. } => Some(host),
             Self::ClockJumps { host, .. } => host.as_ref(),
             Self::CoordinatorDies { .. } | Self::CommitFails { .. } | Self::Person { .. } => None,

@@ -22,6 +22,8 @@ pub(super) struct Commit {
     pub(super) entries: Vec<(RolloutId, Entry)>,
     pub(super) events: Vec<(HostName, JournalId, Event)>,
     pub(super) hosts: BTreeMap<HostName, HostRow>,
+    /// What persons decided about stuck hosts.
+    pub(super) host_orders: Vec<(RolloutId, HostName, Vec<u8>)>,
     pub(super) epoch: Option<u64>,
 }
 
@@ -31,6 +33,7 @@ impl Commit {
             && self.entries.is_empty()
             && self.events.is_empty()
             && self.hosts.is_empty()
+            && self.host_orders.is_empty()
             && self.epoch.is_none()
     }
 }
@@ -57,6 +60,7 @@ pub(super) struct Stored {
 pub(super) struct Store {
     pub(super) rollouts: BTreeMap<RolloutId, Stored>,
     pub(super) hosts: BTreeMap<HostName, HostRow>,
+    pub(super) host_orders: BTreeMap<(RolloutId, HostName), Vec<u8>>,
     events: BTreeMap<(HostName, JournalId), u64>,
     epoch: u64,
     /// As whoever has it open knows it.
@@ -142,6 +146,9 @@ impl Store {
         }
         for (host, journal, event) in &commit.events {
             self.events.insert((host.clone(), *journal), event.sequence);
+        }
+        for (id, host, order) in &commit.host_orders {
+            self.host_orders.insert((id.clone(), host.clone()), order.clone());
         }
         self.hosts.extend(commit.hosts.clone());
         self.epoch = self.epoch.max(commit.epoch.unwrap_or(0));

@@ -94,7 +94,7 @@ impl Making<'_> {
 
 type Make = fn(&mut Making<'_>);
 
-const KINDS: [(&str, Make); 20] = [
+const KINDS: [(&str, Make); 21] = [
     ("cuts", cut),
     ("swizzles", swizzle),
     ("weather", weather),
@@ -151,6 +151,10 @@ const KINDS: [(&str, Make); 20] = [
     ("unwell hosts", |making| {
         let (host, lasts) = (making.host.clone(), making.length(1_000, 40_000));
         making.put(Trouble::Unwell { host, lasts });
+    }),
+    ("halts on hosts", |making| {
+        let (host, lasts) = (making.host.clone(), making.length(1_000, 60_000));
+        making.put(Trouble::HaltsHere { host, lasts });
     }),
     ("drift", |making| {
         if making.chance.per_mille(300) {
@@ -212,7 +216,7 @@ fn step_fails(making: &mut Making<'_>) {
 }
 
 fn people(making: &mut Making<'_>) {
-    let act = match making.chance.between(0, 18) {
+    let act = match making.chance.between(0, 21) {
         0..=1 => Act::Hold,
         2..=5 => Act::Go,
         6..=7 => Act::Halt,
@@ -220,6 +224,10 @@ fn people(making: &mut Making<'_>) {
         9..=11 => Act::Resume { confirms: true },
         12..=15 => Act::Approve { ahead: making.chance.between(0, 1) as usize },
         16 => Act::UndoAll,
+        17..=19 => Act::Unstick {
+            nth: making.chance.between(0, 9) as usize,
+            choice: making.chance.between(0, 3) as usize,
+        },
         _ => Act::DeclareDead { nth: making.chance.between(0, 9) as usize },
     };
     let changes_mind = making.chance.per_mille(300);
@@ -240,10 +248,16 @@ fn people(making: &mut Making<'_>) {
 fn shape(hosts: &[HostName], chance: &mut Chance) -> Shape {
     let classes =
         [Class::Observe, Class::Converge, Class::StagedSwap, Class::Keyed, Class::OneShot, Class::Probe];
-    let steps = (0..chance.between(1, 3)).map(|_| StepShape {
+    let count = chance.between(1, 3) as usize;
+    let pivot = chance.per_mille(250).then(|| chance.between(0, count as u64 - 1) as usize);
+    let steps = (0..count).map(|step| StepShape {
         class: *chance.pick(&classes).expect("there are classes"),
         wait: chance.per_mille(300).then(|| Millis::seconds(2)),
-        way_back: !chance.per_mille(100),
+        // What cannot be put back stands at the pivot or behind it, what may be turned back before it.
+        way_back: pivot.is_none_or(|pivot| step < pivot) || !chance.per_mille(300),
+        confirm: (pivot.is_none_or(|pivot| step < pivot) && chance.per_mille(150))
+            .then(|| Millis(chance.between(5_000, 40_000))),
+        pivot: pivot == Some(step),
     });
     Shape {
         steps: steps.collect(),

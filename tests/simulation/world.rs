@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sternway_core::manifest::Class;
-use sternway_core::run::Phase;
+use sternway_core::run::{Choice, Phase};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
@@ -80,6 +80,17 @@ impl Thing {
 
     pub(super) fn is_as_found(&self) -> bool {
         self.content == self.first || self.drifted || self.class == Class::Observe
+    }
+
+    /// A person decided about it, and did by hand what that takes.
+    pub(super) fn decided(&mut self, choice: Choice) {
+        match choice {
+            Choice::Retry => {}
+            Choice::Done if self.class != Class::Observe => self.content = Content::New,
+            Choice::PutBack => self.content = self.first,
+            Choice::Done | Choice::Undo => return,
+        }
+        (self.effects, self.proven) = (0, false);
     }
 
     pub(super) fn drift(&mut self) {

@@ -43,6 +43,7 @@ mod tests {
             intends: true,
             effects,
             changed_after: vec![],
+            by_order: false,
         };
         breaks_at_last(Counted::new(&given()), &[effect(1), effect(2)]);
     }

@@ -33,6 +33,7 @@ mod tests {
             intends,
             effects: 1,
             changed_after: vec![],
+            by_order: false,
         };
         breaks_at_last(Intent, &[effect(true), effect(false)]);
     }

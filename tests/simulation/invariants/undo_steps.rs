@@ -33,6 +33,7 @@ mod tests {
             intends: true,
             effects: 0,
             changed_after,
+            by_order: false,
         };
         breaks_at_last(UndoSteps, &[undo(1, vec![]), undo(0, vec![1])]);
     }

@@ -1,0 +1,68 @@
+//! Past the pivot nothing is put back but by a person's word.
+
+use std::collections::BTreeSet;
+
+use sternway_core::ids::HostName;
+use sternway_core::run::Phase;
+
+use super::Invariant;
+use crate::{Given, Seen};
+
+pub(super) struct Pivot {
+    step: Option<u32>,
+    past: BTreeSet<HostName>,
+}
+
+impl Pivot {
+    pub(super) fn new(given: &Given) -> Self {
+        let step = given.plan.steps.iter().position(|step| step.pivot);
+        Self { step: step.map(|step| step as u32), past: BTreeSet::new() }
+    }
+}
+
+impl Invariant for Pivot {
+    fn observe(&mut self, seen: &Seen) -> Result<(), String> {
+        match seen {
+            Seen::StepsDone { host, truths, .. }
+                if truths.iter().any(|truth| Some(truth.step) == self.step) =>
+            {
+                self.past.insert(host.clone());
+            }
+            Seen::Effect { host, step, phase: Phase::Undo, by_order: false, .. }
+                if self.past.contains(host) =>
+            {
+                return Err(format!("{host} is past its pivot and puts step {step} back by itself"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::made::{breaks_at_last, given, holds, host, truth};
+    use super::*;
+
+    #[test]
+    fn it_fires() {
+        let pivot = || {
+            let mut given = given();
+            given.plan.steps[0].pivot = true;
+            Pivot::new(&given)
+        };
+        let past = || Seen::StepsDone { rollout: 0, host: host("a"), truths: vec![truth(0, true, false)] };
+        let undoes = |by_order| Seen::Effect {
+            rollout: 0,
+            host: host("a"),
+            step: 0,
+            phase: Phase::Undo,
+            intends: true,
+            effects: 1,
+            changed_after: vec![],
+            by_order,
+        };
+        holds(pivot(), &[undoes(false), past(), undoes(true)]);
+        breaks_at_last(pivot(), &[past(), undoes(false)]);
+    }
+}
