@@ -94,6 +94,8 @@ impl Journal {
             // A killed agent may have left records that no disk holds yet, and what is read here is told.
             false => journal.sync()?,
         }
+        // A process that was killed may have left records that no disk has yet.
+        journal.sync()?;
         Ok(journal)
     }
 

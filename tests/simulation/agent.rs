@@ -10,7 +10,7 @@ use sternway_core::wire::{FromAgent, Greeting, PROTOCOL, ToAgent};
 use super::journal::{Ends, SimJournal};
 use super::schedule::{Schedule, plan_id};
 use super::troubles::HostTroubles;
-use super::world::{Content, Thing, World};
+use super::world::{Thing, World};
 use super::{Chance, Seen, Truth, Why};
 
 /// Records in one message, at most.
@@ -425,7 +425,7 @@ impl SimAgent {
         }
         let Some(thing) = self.world.thing(plan, step) else { return super::answers::undone() };
         match phase {
-            Phase::Look => super::answers::looked(thing.prove(), thing.content == Content::Half),
+            Phase::Look => super::answers::looked(thing.prove(), thing.content),
             Phase::Prepare => super::answers::prepared(),
             Phase::Apply => super::answers::applied(),
             Phase::Verify => super::answers::verified(thing.prove()),

@@ -4,13 +4,19 @@ use sternway_core::run::{
     Action, Answer, Looked, Outcome, Prepared, Risk, StepError, Verdict, Verification,
 };
 
+use super::world::Content;
+
 fn outcome() -> Outcome {
     Outcome { changed: true, summary: String::new(), state: Vec::new() }
 }
 
 /// What is left to do tells a step that never began from one that was cut in half.
-pub(super) fn looked(is_so_already: bool, is_half: bool) -> Answer {
-    let summary = if is_half { "finish it" } else { "change it" };
+pub(super) fn looked(is_so_already: bool, content: Content) -> Answer {
+    let summary = match content {
+        Content::Half => "finish it",
+        Content::Odd => "change what somebody made of it",
+        Content::Old | Content::New => "change it",
+    };
     let action =
         Action { summary: summary.into(), target: "it".into(), before: None, after: None, risk: Risk::Low };
     let actions = if is_so_already { Vec::new() } else { vec![action] };

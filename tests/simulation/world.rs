@@ -8,8 +8,10 @@ use sternway_core::run::{Choice, Phase};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     Old,
-    /// Neither nor.
+    /// Cut in half by the step.
     Half,
+    /// Somebody else's doing.
+    Odd,
     New,
 }
 
@@ -94,7 +96,7 @@ impl Thing {
     }
 
     pub(super) fn drift(&mut self) {
-        self.content = Content::Half;
+        self.content = Content::Odd;
         self.drifted = true;
     }
 }

@@ -66,7 +66,21 @@ fn linted() -> Result<Option<String>, String> {
 }
 
 fn tested(said: &mut Results) -> Result<Option<String>, String> {
-    results::run(cargo().args(["test", "--workspace", "--locked"]), said).map(|()| None)
+    let mut test = cargo();
+    test.args(["test", "--workspace", "--locked"]);
+    // Each commit simulates fleets of its own, and the same ones each time.
+    if let Some(commit) = commit() {
+        test.env("STERNWAY_SEED_BASE", commit);
+    }
+    results::run(&mut test, said).map(|()| None)
+}
+
+/// The commit that is tested; none in a copy without its history.
+fn commit() -> Option<String> {
+    let mut git = Command::new("git");
+    git.current_dir(root()).args(["rev-parse", "HEAD"]).stderr(Stdio::null());
+    let output = git.output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn documented() -> Result<Option<String>, String> {

@@ -33,6 +33,10 @@ impl Invariant for Pivot {
             {
                 return Err(format!("{host} is past its pivot and puts step {step} back by itself"));
             }
+            // What its disk forgot, the host forgot.
+            Seen::SetBack { host, .. } => {
+                self.past.remove(host);
+            }
             _ => {}
         }
         Ok(())
