@@ -147,7 +147,16 @@ impl SimAgent {
             journal: self.journal.id,
             last: self.journal.last(),
             epoch: self.journal.epoch(),
+            acked: self.journal.acked,
+            times: self.journal.times_after(self.journal.acked),
             plan: self.active.as_ref().map(|active| plan_id(active.plan)),
+            rollout: self.active.as_ref().and_then(|active| {
+                let entries = self.journal.entries_of(plan_id(active.plan));
+                entries.into_iter().find_map(|entry| match entry.input {
+                    Input::Accepted { rollout, .. } => Some(rollout),
+                    _ => None,
+                })
+            }),
         }
     }
 
@@ -437,6 +446,7 @@ impl SimAgent {
     pub(super) fn welcomed(&mut self, epoch: u64, acked: u64, now: Timestamp) -> Result<(), Ends> {
         self.linked = true;
         (self.acked, self.told) = (acked, acked);
+        self.journal.acked = self.journal.acked.max(acked.min(self.journal.last()));
         self.is_current(epoch, now)?;
         if self.disturbed_by().is_some() {
             self.note(Input::Rejoined, now)?;
@@ -471,6 +481,7 @@ impl SimAgent {
             Down::Said(ToAgent::Welcome { epoch, acked, .. }) => self.welcomed(epoch, acked, now),
             Down::Said(ToAgent::Acked { sequence }) => {
                 self.acked = self.acked.max(sequence);
+                self.journal.acked = self.journal.acked.max(sequence.min(self.journal.last()));
                 Ok(())
             }
             Down::Said(said) => self.said(said, now),

@@ -2,7 +2,7 @@
 //! death. Does what the coordinator's driver does, in its order: machines are
 //! handled, the turn is committed, and only then anything leaves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sternway_core::ids::{HostName, PlanId, RolloutId};
 use sternway_core::plan::Plan;
@@ -19,7 +19,7 @@ use super::{Seen, person};
 const PERMIT_VALID: Millis = Millis::seconds(60);
 
 /// What happens once the commit is on disk.
-enum After {
+pub(super) enum After {
     Perform { rollout: RolloutId, effect: Effect },
     Welcome { host: HostName, acked: u64 },
     Ack { host: HostName, sequence: u64 },
@@ -28,13 +28,13 @@ enum After {
 }
 
 #[derive(Default)]
-struct Turn {
-    commit: Commit,
-    after: Vec<After>,
+pub(super) struct Turn {
+    pub(super) commit: Commit,
+    pub(super) after: Vec<After>,
     /// In the order of the entries, for the observer.
     effects: Vec<(RolloutId, Vec<Effect>)>,
     /// Sessions that end with this turn.
-    closes: Vec<HostName>,
+    pub(super) closes: Vec<HostName>,
 }
 
 /// What left the coordinator.
@@ -49,12 +49,16 @@ pub(super) struct Out {
 pub(super) struct Conductor {
     plans: Vec<(Plan, Vec<HostName>)>,
     pub(super) store: Store,
-    rollouts: BTreeMap<RolloutId, Rollout>,
-    hosts: BTreeMap<HostName, HostRow>,
+    pub(super) rollouts: BTreeMap<RolloutId, Rollout>,
+    pub(super) hosts: BTreeMap<HostName, HostRow>,
     host_orders: BTreeMap<(RolloutId, HostName), Vec<u8>>,
+    pub(super) quarantine: BTreeSet<HostName>,
+    /// Who was told the epoch in force, or is about to be.
+    pub(super) greeted: BTreeSet<HostName>,
+    pub(super) has_gone_back: bool,
     /// Sessions, by the number of their connection.
     pub(super) fleet: BTreeMap<HostName, u64>,
-    epoch: u64,
+    pub(super) epoch: u64,
     was_reset: bool,
     pub(super) up: bool,
     pub(super) life: u64,
@@ -75,6 +79,9 @@ impl Conductor {
             rollouts: BTreeMap::new(),
             hosts: BTreeMap::new(),
             host_orders: BTreeMap::new(),
+            quarantine: BTreeSet::new(),
+            greeted: BTreeSet::new(),
+            has_gone_back: false,
             fleet: BTreeMap::new(),
             epoch,
             was_reset: false,
@@ -109,7 +116,7 @@ impl Conductor {
         Rollout::new(id.clone(), plan_id(plan), of, without)
     }
 
-    fn id_of(&self, plan: usize) -> Option<RolloutId> {
+    pub(super) fn id_of(&self, plan: usize) -> Option<RolloutId> {
         self.machine(plan).map(|machine| machine.id().clone())
     }
 
@@ -124,6 +131,8 @@ impl Conductor {
     pub(super) fn start(&mut self, now: Timestamp) -> Out {
         self.up = true;
         self.epoch = self.store.open();
+        self.greeted.clear();
+        self.has_gone_back = false;
         self.clock_ms = self.next_clock_ms;
         self.rebuild(now);
         self.turn(now, |this, turn| this.restarted(turn, now))
@@ -133,6 +142,7 @@ impl Conductor {
     fn rebuild(&mut self, now: Timestamp) {
         self.hosts = self.store.hosts.clone();
         self.host_orders = self.store.host_orders.clone();
+        self.quarantine = self.store.quarantine.clone();
         self.rollouts.clear();
         let mut newest = Timestamp::default();
         for (id, stored) in &self.store.rollouts {
@@ -161,6 +171,7 @@ impl Conductor {
         let mut turn = Turn::default();
         if std::mem::take(&mut self.was_reset) {
             self.epoch += 1;
+            self.greeted.clear();
             turn.commit.epoch = Some(self.epoch);
             self.restarted(&mut turn, now);
         }
@@ -278,7 +289,7 @@ impl Conductor {
         }
     }
 
-    fn open_rollouts(&self) -> Vec<RolloutId> {
+    pub(super) fn open_rollouts(&self) -> Vec<RolloutId> {
         let is_open = |machine: &Rollout| !matches!(machine.phase(), Phase::Ended(_));
         let open = self.rollouts.iter().filter(|(_, machine)| is_open(machine));
         open.map(|(id, _)| id.clone()).collect()
@@ -290,7 +301,7 @@ impl Conductor {
         }
     }
 
-    fn apply(&mut self, id: &RolloutId, input: Input, turn: &mut Turn, now: Timestamp) -> u64 {
+    pub(super) fn apply(&mut self, id: &RolloutId, input: Input, turn: &mut Turn, now: Timestamp) -> u64 {
         let at = self.clock(now);
         let Some(machine) = self.rollouts.get_mut(id) else { return 0 };
         let entry = Entry { sequence: machine.sequence() + 1, at, input };
@@ -335,7 +346,7 @@ impl Conductor {
         })
     }
 
-    fn takes_part(&self, id: &RolloutId, host: &HostName) -> bool {
+    pub(super) fn takes_part(&self, id: &RolloutId, host: &HostName) -> bool {
         self.rollouts.get(id).is_some_and(|machine| machine.host(host).is_some())
     }
 
@@ -382,45 +393,7 @@ impl Conductor {
         self.turn(now, |this, turn| this.admit(greeting, session, turn, now))
     }
 
-    fn admit(&mut self, greeting: &Greeting, session: u64, turn: &mut Turn, now: Timestamp) {
-        let host = &greeting.host;
-        let acked = match self.hosts.get(host) {
-            Some(row) if row.journal == greeting.journal => row.acked,
-            _ => self.store.newest_event(host, greeting.journal),
-        };
-        if greeting.last < acked {
-            // Its disk was set back.
-            return turn.closes.push(host.clone());
-        }
-        let row = HostRow { journal: greeting.journal, acked };
-        self.hosts.insert(host.clone(), row.clone());
-        turn.commit.hosts.insert(host.clone(), row);
-        self.fleet.insert(host.clone(), session);
-        turn.after.push(After::Welcome { host: host.clone(), acked });
-        if greeting.epoch > self.epoch {
-            self.catch_up_with(greeting.epoch, host, turn, now);
-        }
-        for id in self.rollouts_of(host, greeting.plan) {
-            self.apply(&id, Input::Connected { host: host.clone() }, turn, now);
-        }
-    }
-
-    fn catch_up_with(&mut self, seen: u64, host: &HostName, turn: &mut Turn, now: Timestamp) {
-        self.epoch = seen + 1;
-        turn.commit.epoch = Some(self.epoch);
-        for id in self.open_rollouts() {
-            self.apply(&id, Input::Restarted { epoch: self.epoch }, turn, now);
-            let reason = "the database was set back".to_owned();
-            self.apply(&id, Input::Halt { by: person("coordinator"), reason }, turn, now);
-            for other in self.fleet.keys().cloned().collect::<Vec<_>>() {
-                if other != *host && self.takes_part(&id, &other) {
-                    self.apply(&id, Input::Connected { host: other }, turn, now);
-                }
-            }
-        }
-    }
-
-    fn rollouts_of(&self, host: &HostName, plan: Option<PlanId>) -> Vec<RolloutId> {
+    pub(super) fn rollouts_of(&self, host: &HostName, plan: Option<PlanId>) -> Vec<RolloutId> {
         let concerned = |id: &RolloutId, machine: &Rollout| {
             self.takes_part(id, host)
                 && (plan == Some(machine.plan_id()) || !matches!(machine.phase(), Phase::Ended(_)))
@@ -443,7 +416,7 @@ impl Conductor {
     }
 
     pub(super) fn heard(&mut self, host: &HostName, session: u64, said: FromAgent, now: Timestamp) -> Out {
-        if self.fleet.get(host) != Some(&session) {
+        if self.fleet.get(host) != Some(&session) || self.quarantine.contains(host) {
             return Out::default();
         }
         self.turn(now, |this, turn| match said {

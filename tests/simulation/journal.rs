@@ -4,7 +4,7 @@
 use sternway_core::ids::{HostName, JournalId, PlanId};
 use sternway_core::run::{Entry, Input, Record};
 use sternway_core::time::Timestamp;
-use sternway_core::wire::Event;
+use sternway_core::wire::{Event, TIMES_MAX};
 
 use super::schedule::Death;
 use super::world::World;
@@ -39,7 +39,14 @@ pub(super) struct SimJournal {
     /// The next sync fails and this many of its records are there later.
     pub(super) sync_fails: Option<u64>,
     pub(super) syncs: u64,
+    /// Newest record that a coordinator acknowledged, and the newest such note written down.
+    pub(super) acked: u64,
+    noted: u64,
 }
+
+/// An acknowledgement this much newer than the one written down rides with the
+/// next record that is synced anyway.
+const ACKED_APART: u64 = 8;
 
 impl SimJournal {
     pub(super) fn open(id: JournalId, host: &HostName, now: Timestamp, world: &World) -> Self {
@@ -53,6 +60,8 @@ impl SimJournal {
             armed: None,
             sync_fails: None,
             syncs: 0,
+            acked: 0,
+            noted: 0,
         }
     }
 
@@ -102,6 +111,12 @@ impl SimJournal {
 
     pub(super) fn append(&mut self, now: Timestamp, record: Record, world: &World) -> Result<Entry, Ends> {
         let at = now.max(self.time_floor());
+        let rides = matches!(record, Record::Run { .. }) && record.must_be_durable();
+        if rides && self.acked >= self.noted + ACKED_APART {
+            self.noted = self.acked;
+            let note = Record::Acked { sequence: self.acked };
+            self.records.push(Kept { at, record: note, world: world.clone() });
+        }
         let input = match &record {
             Record::Run { input, .. } => input.clone(),
             _ => Input::HaltTold,
@@ -158,6 +173,18 @@ impl SimJournal {
         self.durable = self.records.len();
         self.on_disk = self.durable;
         self.armed = None;
+        let notes = self.records.iter().filter_map(|kept| match kept.record {
+            Record::Acked { sequence } => Some(sequence),
+            _ => None,
+        });
+        self.noted = notes.max().unwrap_or(0);
+        self.acked = self.noted;
+    }
+
+    /// When each record after this was written, as far as it may be told.
+    pub(super) fn times_after(&self, sequence: u64) -> Vec<Timestamp> {
+        let events = self.events_after(sequence, TIMES_MAX);
+        events.iter().map(|event| event.at).collect()
     }
 
     /// What was not synced is lost, or some of it.

@@ -13,6 +13,7 @@ mod chance;
 mod conductor;
 mod faults;
 mod fleet;
+mod identity;
 pub mod invariants;
 mod journal;
 mod links;

@@ -1,9 +1,10 @@
 //! The coordinator's database: what is committed stays, what is not never was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sternway_core::ids::{HostName, JournalId, RolloutId};
 use sternway_core::rollout::{Entry, Rollout};
+use sternway_core::time::Timestamp;
 use sternway_core::wire::Event;
 
 use super::schedule::CommitDeath;
@@ -13,6 +14,8 @@ use super::schedule::CommitDeath;
 pub(super) struct HostRow {
     pub(super) journal: JournalId,
     pub(super) acked: u64,
+    /// The newest that the host said was acknowledged.
+    pub(super) claimed: u64,
 }
 
 /// What is written together or not at all.
@@ -24,6 +27,8 @@ pub(super) struct Commit {
     pub(super) hosts: BTreeMap<HostName, HostRow>,
     /// What persons decided about stuck hosts.
     pub(super) host_orders: Vec<(RolloutId, HostName, Vec<u8>)>,
+    /// Hosts that nobody believes until a person has looked.
+    pub(super) quarantine: Vec<HostName>,
     pub(super) epoch: Option<u64>,
 }
 
@@ -34,6 +39,7 @@ impl Commit {
             && self.events.is_empty()
             && self.hosts.is_empty()
             && self.host_orders.is_empty()
+            && self.quarantine.is_empty()
             && self.epoch.is_none()
     }
 }
@@ -61,7 +67,9 @@ pub(super) struct Store {
     pub(super) rollouts: BTreeMap<RolloutId, Stored>,
     pub(super) hosts: BTreeMap<HostName, HostRow>,
     pub(super) host_orders: BTreeMap<(RolloutId, HostName), Vec<u8>>,
-    events: BTreeMap<(HostName, JournalId), u64>,
+    pub(super) quarantine: BTreeSet<HostName>,
+    /// When each record was written, by journal.
+    events: BTreeMap<(HostName, JournalId), Vec<Timestamp>>,
     epoch: u64,
     /// As whoever has it open knows it.
     known_epoch: u64,
@@ -84,7 +92,12 @@ impl Store {
 
     /// Number of the newest record of this journal that is on record.
     pub(super) fn newest_event(&self, host: &HostName, journal: JournalId) -> u64 {
-        self.events.get(&(host.clone(), journal)).copied().unwrap_or(0)
+        self.events.get(&(host.clone(), journal)).map_or(0, |times| times.len() as u64)
+    }
+
+    pub(super) fn times_after(&self, host: &HostName, journal: JournalId, after: u64) -> &[Timestamp] {
+        let times = self.events.get(&(host.clone(), journal)).map(Vec::as_slice).unwrap_or_default();
+        times.get(after as usize..).unwrap_or_default()
     }
 
     pub(super) fn commit(&mut self, commit: &Commit, fresh: impl Fn(&RolloutId, usize) -> Rollout) -> Committed {
@@ -145,8 +158,9 @@ impl Store {
             }
         }
         for (host, journal, event) in &commit.events {
-            self.events.insert((host.clone(), *journal), event.sequence);
+            self.events.entry((host.clone(), *journal)).or_default().push(event.at);
         }
+        self.quarantine.extend(commit.quarantine.iter().cloned());
         for (id, host, order) in &commit.host_orders {
             self.host_orders.insert((id.clone(), host.clone()), order.clone());
         }

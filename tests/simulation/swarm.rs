@@ -94,7 +94,7 @@ impl Making<'_> {
 
 type Make = fn(&mut Making<'_>);
 
-const KINDS: [(&str, Make); 21] = [
+const KINDS: [(&str, Make); 22] = [
     ("cuts", cut),
     ("swizzles", swizzle),
     ("weather", weather),
@@ -178,6 +178,13 @@ const KINDS: [(&str, Make); 21] = [
         making.put(Trouble::CommitFails { after, stored });
     }),
     ("people", people),
+    ("undo late", |making| {
+        // When there is something to put back.
+        if making.chance.per_mille(150) {
+            let at = Millis(making.schedule.trouble.0 - making.schedule.trouble.0 / 10);
+            making.put_at(at, Trouble::Person { act: Act::UndoAll, thinks: Millis::ZERO, again: None });
+        }
+    }),
 ];
 
 fn cut(making: &mut Making<'_>) {
