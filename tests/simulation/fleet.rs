@@ -343,7 +343,9 @@ impl SimFleet {
         let now = self.agenda.now();
         let flight = self.link(host).send(Way::Up, now);
         let event = |said| Event::Up { host: host.clone(), session, said };
-        if let Some(at) = flight.stray_at {
+        // A greeting opens its connection and is nothing without it.
+        let may_stray = !matches!(said, FromAgent::Hello(_));
+        if let Some(at) = flight.stray_at.filter(|_| may_stray) {
             self.agenda.at(at, event(said.clone()));
         }
         match flight.at {

@@ -83,8 +83,10 @@ impl SimFleet {
 
     /// On the hosts themselves: what was set back is taken out.
     fn put_hands_on(&mut self) {
-        let set_back = self.agents.iter().filter(|(_, agent)| agent.was_set_back && !agent.gone);
-        if let Some(host) = set_back.map(|(host, _)| host.clone()).next() {
+        let set_apart = |host: &HostName| self.conductor.quarantine.contains(host);
+        let mut living = self.agents.iter().filter(|(_, agent)| !agent.gone);
+        let odd = living.find(|(host, agent)| agent.was_set_back || set_apart(host));
+        if let Some(host) = odd.map(|(host, _)| host.clone()) {
             self.take_out(&host);
         }
     }

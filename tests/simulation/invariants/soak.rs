@@ -19,7 +19,7 @@ pub(super) struct Soaked {
     settled: BTreeMap<usize, Timestamp>,
     /// Finished, and said to be unwell.
     unwell: BTreeSet<HostName>,
-    /// A person vouched for these: they count for nothing.
+    /// Declared dead, or not believed any more: what they said last counts for nothing.
     dead: BTreeSet<HostName>,
     a_person_went_on: bool,
 }
@@ -85,7 +85,7 @@ impl Invariant for Soaked {
                 Decision::WaveSettled { wave, .. } => {
                     self.settled.insert(*wave, self.now);
                 }
-                Decision::HostDead { host, .. } => {
+                Decision::HostDead { host, .. } | Decision::HostQuarantined { host, .. } => {
                     self.dead.insert(host.clone());
                 }
                 Decision::HostReturned { host } => {
