@@ -37,7 +37,7 @@ pub use plans::PlanStore;
 pub enum DriverError {
     #[error("nothing can be recorded, so nothing more is done")]
     Journal(#[from] JournalError),
-    #[error("the plan of a run under way cannot be read again")]
+    #[error("the plan could not be kept")]
     Plans(#[from] plans::PlanError),
 }
 
@@ -59,6 +59,8 @@ pub struct Parts {
 pub struct Driver {
     parts: Parts,
     active: Option<Active>,
+    /// A run under way whose plan cannot be read; nothing else begins beside it.
+    lost: Option<PlanId>,
     /// Of the newest permit question; it is good for so long, by our own clock.
     asked_at: Instant,
     link: Link,
@@ -83,7 +85,7 @@ impl Driver {
     pub fn new(parts: Parts) -> Result<Self, DriverError> {
         let link = Link { up: false, since: clock::now() };
         let halted = parts.halt.read();
-        let mut driver = Self { parts, active: None, asked_at: Instant::now(), link, halted };
+        let mut driver = Self { parts, active: None, lost: None, asked_at: Instant::now(), link, halted };
         driver.take_up()?;
         Ok(driver)
     }
@@ -129,7 +131,19 @@ impl Driver {
                 self.journal(|journal| journal.forget(plan));
                 continue;
             }
-            let admitted = self.parts.plans.readmit(plan, &self.parts.keyring, &self.parts.host)?;
+            let admitted = match self.parts.plans.readmit(plan, &self.parts.keyring, &self.parts.host) {
+                Ok(admitted) => admitted,
+                Err(error) if plans::is_over(&entries) => {
+                    tracing::warn!(plan = %plan.short(), %error, "an ended run is let go");
+                    self.parts.plans.remove(plan);
+                    self.journal(|journal| journal.forget(plan));
+                    continue;
+                }
+                Err(error) => {
+                    self.plan_lost(plan, &entries, unfinished, &error)?;
+                    continue;
+                }
+            };
             let mut run = Run::new(admitted.plan());
             for entry in &entries {
                 run.handle(entry);
@@ -317,7 +331,8 @@ impl Driver {
             .active
             .as_ref()
             .filter(|active| !matches!(active.run.stage(), Stage::Settled(_)) || active.run.is_disturbed())
-            .map(|active| active.plan.id());
+            .map(|active| active.plan.id())
+            .or(self.lost);
         verified.admit(HostFacts { host: &self.parts.host, now, time_floor, accepted_before, busy_with })
     }
 

@@ -113,3 +113,31 @@ fn a_host_that_nobody_reaches_puts_everything_back_even_over_a_restart() {
     let log = text(&fleet.sternway("ada", &["log", "r-1"]).stdout);
     assert!(log.contains("nobody outside could be reached in time"), "{log}");
 }
+
+#[test]
+fn a_run_whose_plan_is_gone_is_stuck_where_people_see_it_until_the_plan_is_back() {
+    let mut fleet = Fleet::of(1);
+    let sealed = fleet.seal(&config_plan(1, &[1], "1500ms"));
+    let launched = fleet.sternway("ada", &["launch", &sealed, "--confirm", "1", "--detach"]);
+    assert!(launched.status.success(), "{}", text(&launched.stderr));
+    fleet.wait("the first step", |fleet| fleet.read(0, "etc/app.json").contains("1.1"));
+    fleet.kill_agent(0);
+    let plans = fleet.path("hosts").join(&fleet.hosts()[0]).join("state/plans");
+    let kept = std::fs::read_dir(&plans).unwrap().next().unwrap().unwrap().path();
+    let bytes = std::fs::read(&kept).unwrap();
+    std::fs::write(&kept, &bytes[..bytes.len() / 2]).unwrap();
+    fleet.start_agent(0);
+    fleet.wait("the host to be stuck", |fleet| {
+        fleet.sternway("ada", &["status", "r-1"]).status.code() == Some(12)
+    });
+    let asked = fleet.sternway("ada", &["unstick", "r-1", "db-01"]);
+    assert!(text(&asked.stdout).contains("cannot be read again"), "{}", text(&asked.stdout));
+
+    fleet.kill_agent(0);
+    std::fs::write(&kept, &bytes).unwrap();
+    fleet.start_agent(0);
+    fleet.wait("the host to finish", |fleet| fleet.read(0, "etc/app.json") == BACK);
+    fleet.wait("the host to say so", |fleet| {
+        text(&fleet.sternway("ada", &["status", "r-1", "--json"]).stdout).contains("\"state\":\"done\"")
+    });
+}

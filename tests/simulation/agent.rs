@@ -78,7 +78,9 @@ pub(super) struct SimAgent {
 impl SimAgent {
     pub(super) fn new(host: HostName, index: usize, schedule: &Schedule, now: Timestamp) -> Self {
         let mut world = World::default();
-        for (plan, shape) in schedule.plans.iter().enumerate().filter(|(_, shape)| shape.hosts().contains(&host)) {
+        for (plan, shape) in
+            schedule.plans.iter().enumerate().filter(|(_, shape)| shape.hosts().contains(&host))
+        {
             for (step, shape) in shape.steps.iter().enumerate() {
                 let is_so_already =
                     Chance::new(schedule.seed, &format!("already {host} {plan} {step}")).per_mille(80);
@@ -297,7 +299,8 @@ impl SimAgent {
                 return self.note(Input::PermitAsked { nonce }, now);
             }
             Effect::Call { step, phase, attempt } => {
-                let record = Record::Run { plan: plan_id(plan), input: Input::Began { step, phase, attempt } };
+                let record =
+                    Record::Run { plan: plan_id(plan), input: Input::Began { step, phase, attempt } };
                 let entry = self.journal.append(self.wall(now), record, &self.world)?;
                 self.show(&entry.input);
                 if let Some(active) = &mut self.active {
@@ -353,7 +356,9 @@ impl SimAgent {
                     true => Err("no space left".to_owned()),
                     false => Ok(()),
                 };
-                if done.is_ok() && let Some(thing) = self.world.thing(plan, step) {
+                if done.is_ok()
+                    && let Some(thing) = self.world.thing(plan, step)
+                {
                     thing.end(phase);
                 }
                 self.work.push((rest, Work::Answer { plan, step, phase, done }));
@@ -397,9 +402,11 @@ impl SimAgent {
         if let Some(thing) = self.world.thing(plan, step) {
             thing.begin(phase);
             let (rollout, host, effects) = (plan, self.host.clone(), thing.effects);
-            let by_order = self.journal.entries_of(plan_id(plan)).iter().any(|entry| {
-                matches!(entry.input, Input::UndoOrdered { .. } | Input::Decided { .. })
-            });
+            let by_order = self
+                .journal
+                .entries_of(plan_id(plan))
+                .iter()
+                .any(|entry| matches!(entry.input, Input::UndoOrdered { .. } | Input::Decided { .. }));
             self.seen.push(Seen::Effect {
                 rollout,
                 host,

@@ -1,8 +1,6 @@
 //! What the phases of a simulated step answer.
 
-use sternway_core::run::{
-    Action, Answer, Looked, Outcome, Prepared, Risk, StepError, Verdict, Verification,
-};
+use sternway_core::run::{Action, Answer, Looked, Outcome, Prepared, Risk, StepError, Verdict, Verification};
 
 use super::world::Content;
 

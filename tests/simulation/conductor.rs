@@ -20,11 +20,23 @@ const PERMIT_VALID: Millis = Millis::seconds(60);
 
 /// What happens once the commit is on disk.
 pub(super) enum After {
-    Perform { rollout: RolloutId, effect: Effect },
-    Welcome { host: HostName, acked: u64 },
-    Ack { host: HostName, sequence: u64 },
+    Perform {
+        rollout: RolloutId,
+        effect: Effect,
+    },
+    Welcome {
+        host: HostName,
+        acked: u64,
+    },
+    Ack {
+        host: HostName,
+        sequence: u64,
+    },
     /// A person hears that it was taken.
-    Reply { rollout: RolloutId, sequence: u64 },
+    Reply {
+        rollout: RolloutId,
+        sequence: u64,
+    },
 }
 
 #[derive(Default)]
@@ -151,10 +163,7 @@ impl Conductor {
                 newest = newest.max(entry.at);
                 machine.handle(entry);
             }
-            self.seen.push(Seen::Rebuilt {
-                who: format!("rollout {id}"),
-                same: machine == stored.machine,
-            });
+            self.seen.push(Seen::Rebuilt { who: format!("rollout {id}"), same: machine == stored.machine });
             let sequences = stored.entries.iter().map(|entry| entry.sequence).collect();
             self.seen.push(Seen::Read { rollout: stored.plan, sequences });
             self.rollouts.insert(id.clone(), machine);
@@ -199,10 +208,8 @@ impl Conductor {
             Rollout::new(id.clone(), plan_id(plan), &plans[plan].0, &plans[plan].1)
         };
         let committed = self.store.commit(&turn.commit, fresh);
-        let is_stored = !matches!(
-            committed,
-            Committed::Failed { stored: false } | Committed::Died { stored: false }
-        );
+        let is_stored =
+            !matches!(committed, Committed::Failed { stored: false } | Committed::Died { stored: false });
         if is_stored {
             self.show(&mut turn);
         }
@@ -464,7 +471,9 @@ impl Conductor {
     pub(super) fn clone_asks(&mut self, plan: usize, host: &HostName, now: Timestamp) -> Out {
         let first = self.id_of(plan).and_then(|id| {
             self.store.rollouts.get(&id)?.entries.iter().find_map(|entry| match &entry.input {
-                Input::Host { host: of, word: word @ Word::AsksPermit { .. } } if of == host => Some(word.clone()),
+                Input::Host { host: of, word: word @ Word::AsksPermit { .. } } if of == host => {
+                    Some(word.clone())
+                }
                 _ => None,
             })
         });

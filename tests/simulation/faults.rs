@@ -3,10 +3,10 @@
 use sternway_core::ids::HostName;
 use sternway_core::time::{Millis, Timestamp};
 
+use super::Seen;
 use super::fleet::{Event, SimFleet};
 use super::links::{IDLE, Way};
 use super::schedule::{CommitDeath, Death, Trouble};
-use super::Seen;
 
 /// After the faults stop, somebody looks after it this often.
 const LOOKED_AFTER_EVERY: Millis = Millis::seconds(15);

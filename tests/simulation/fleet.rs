@@ -28,19 +28,53 @@ pub(super) enum Event {
     /// The faults stop.
     Heal,
     /// What a person thought of is said, and perhaps said again.
-    Says { plan: usize, input: Input, again: Option<Millis> },
-    Launch { plan: usize },
+    Says {
+        plan: usize,
+        input: Input,
+        again: Option<Millis>,
+    },
+    Launch {
+        plan: usize,
+    },
     /// The agent tries to connect.
-    Dial { host: HostName, life: u64 },
-    Up { host: HostName, session: u64, said: FromAgent },
-    Down { host: HostName, session: u64, down: Down, stray: bool },
-    AgentNotices { host: HostName, session: u64 },
-    CoordinatorNotices { host: HostName, session: u64 },
-    Work { host: HostName, life: u64, work: Work },
-    Wake { life: u64 },
-    AgentStarts { host: HostName },
+    Dial {
+        host: HostName,
+        life: u64,
+    },
+    Up {
+        host: HostName,
+        session: u64,
+        said: FromAgent,
+    },
+    Down {
+        host: HostName,
+        session: u64,
+        down: Down,
+        stray: bool,
+    },
+    AgentNotices {
+        host: HostName,
+        session: u64,
+    },
+    CoordinatorNotices {
+        host: HostName,
+        session: u64,
+    },
+    Work {
+        host: HostName,
+        life: u64,
+        work: Work,
+    },
+    Wake {
+        life: u64,
+    },
+    AgentStarts {
+        host: HostName,
+    },
     /// A person at the host ends its halt.
-    ResumesHere { host: HostName },
+    ResumesHere {
+        host: HostName,
+    },
     CoordinatorStarts,
     /// Somebody competent looks after it.
     Operator,
@@ -180,9 +214,10 @@ impl SimFleet {
 
     /// Living hosts whose run is neither over nor never begun.
     fn unsettled(&self) -> BTreeSet<HostName> {
-        let unsettled = self.agents.iter().filter(|(name, agent)| {
-            !agent.gone && !agent.is_settled() && !self.is_given_up(name)
-        });
+        let unsettled = self
+            .agents
+            .iter()
+            .filter(|(name, agent)| !agent.gone && !agent.is_settled() && !self.is_given_up(name));
         unsettled.map(|(name, _)| name.clone()).collect()
     }
 
@@ -213,7 +248,8 @@ impl SimFleet {
             Event::Dial { host, life } => self.dial(&host, life),
             Event::Up { host, session, said } => self.arrives_up(&host, session, said),
             Event::Down { host, session, down, stray } => {
-                let current = self.links[&host].session == Some(session) && self.links[&host].carries(session);
+                let current =
+                    self.links[&host].session == Some(session) && self.links[&host].carries(session);
                 if self.agents[&host].up && (current || stray) {
                     self.with_agent(&host, |agent| agent.hear(down, now));
                 }
@@ -309,9 +345,7 @@ impl SimFleet {
         let synced = agent.journal.newly_durable();
         let work = agent.take_work();
         self.seen.extend(seen);
-        self.seen.extend(
-            synced.into_iter().map(|event| Seen::Synced { host: host.clone(), journal, event }),
-        );
+        self.seen.extend(synced.into_iter().map(|event| Seen::Synced { host: host.clone(), journal, event }));
         if let Err(ends) = done {
             return self.agent_ends(host, ends);
         }
@@ -359,7 +393,12 @@ impl SimFleet {
         let flight = self.link(host).send(Way::Down, now);
         let event = |down, stray| Event::Down { host: host.clone(), session, down, stray };
         // A welcome belongs to its connection and to nothing else.
-        let may_stray = !matches!(down, Down::Said(sternway_core::wire::ToAgent::Welcome { .. } | sternway_core::wire::ToAgent::Acked { .. }));
+        let may_stray = !matches!(
+            down,
+            Down::Said(
+                sternway_core::wire::ToAgent::Welcome { .. } | sternway_core::wire::ToAgent::Acked { .. }
+            )
+        );
         if let Some(at) = flight.stray_at.filter(|_| may_stray) {
             self.agenda.at(at, event(down.clone(), true));
         }

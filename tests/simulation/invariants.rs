@@ -143,11 +143,11 @@ fn decisions(seen: &Seen) -> impl Iterator<Item = &sternway_core::rollout::Decis
 /// Histories made by hand, to show that each check fires.
 #[cfg(test)]
 mod made {
+    use crate::{Given, Schedule, Seen, SimFleet, Truth, Why};
     use sternway_core::ids::{HostName, Person};
     use sternway_core::manifest::Class;
     use sternway_core::rollout::{Decision, Effect, Entry, Evidence, Input, Status, Tally, Verdict, Word};
     use sternway_core::time::{Millis, Timestamp};
-    use crate::{Given, Schedule, Seen, SimFleet, Truth, Why};
 
     use super::Invariant;
 

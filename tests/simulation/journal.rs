@@ -148,9 +148,8 @@ impl SimJournal {
     }
 
     fn count_down(&mut self) {
-        if let Some(
-            Death::BeforeRecord(left) | Death::BeforeSync(left) | Death::AfterSync(left),
-        ) = &mut self.armed
+        if let Some(Death::BeforeRecord(left) | Death::BeforeSync(left) | Death::AfterSync(left)) =
+            &mut self.armed
         {
             *left = left.saturating_sub(1);
         }

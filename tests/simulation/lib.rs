@@ -59,14 +59,7 @@ pub enum Seen {
     ReadHosts { acked: Vec<(HostName, JournalId, u64)> },
     /// An agent begins under a permit, having asked last with `asked`, and having
     /// obeyed `seen_epoch` before.
-    Permitted {
-        rollout: usize,
-        host: HostName,
-        nonce: u64,
-        epoch: u64,
-        asked: Option<u64>,
-        seen_epoch: u64,
-    },
+    Permitted { rollout: usize, host: HostName, nonce: u64, epoch: u64, asked: Option<u64>, seen_epoch: u64 },
     /// A step begins to change its host (or to put it back).
     Effect {
         rollout: usize,

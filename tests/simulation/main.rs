@@ -100,7 +100,8 @@ fn report(schedule: &Schedule, broken: &Broken) -> String {
 fn saved() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("schedules");
     let entries = std::fs::read_dir(&folder).expect("there are saved schedules");
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("the folder is readable").path()).collect();
+    let mut paths: Vec<PathBuf> =
+        entries.map(|entry| entry.expect("the folder is readable").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|ending| ending == "json"));
     paths.sort();
     paths
@@ -150,7 +151,13 @@ fn every_saved_schedule_is_survived() {
     for path in saved() {
         let schedule = Schedule::load(&path).expect("a saved schedule can be read");
         if let Err(broken) = survive(&schedule) {
-            panic!("{}: breaks `{}`: {}\n{}", path.display(), broken.invariant, broken.how, broken.entries.join("\n"));
+            panic!(
+                "{}: breaks `{}`: {}\n{}",
+                path.display(),
+                broken.invariant,
+                broken.how,
+                broken.entries.join("\n")
+            );
         }
     }
 }

@@ -75,40 +75,112 @@ pub struct Fault {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Trouble {
     /// Nothing passes in these directions; a connection that outlives it goes on.
-    Cut { host: HostName, up: bool, down: bool, lasts: Millis },
+    Cut {
+        host: HostName,
+        up: bool,
+        down: bool,
+        lasts: Millis,
+    },
     /// Chances per mille of a message: to break its connection, to arrive once
     /// more later, even over another connection, and to be slow.
-    Weather { host: HostName, lasts: Millis, breaks: u64, strays: u64, slow: u64 },
-    AgentDies { host: HostName, when: Death, away: Millis },
+    Weather {
+        host: HostName,
+        lasts: Millis,
+        breaks: u64,
+        strays: u64,
+        slow: u64,
+    },
+    AgentDies {
+        host: HostName,
+        when: Death,
+        away: Millis,
+    },
     /// With what was not synced.
-    PowerCut { host: HostName, when: Death, away: Millis },
+    PowerCut {
+        host: HostName,
+        when: Death,
+        away: Millis,
+    },
     /// It never comes back.
-    HostGone { host: HostName },
+    HostGone {
+        host: HostName,
+    },
     /// Stands still, and its clock with it or not; then goes on as if nothing had been.
-    Freezes { host: HostName, lasts: Millis },
+    Freezes {
+        host: HostName,
+        lasts: Millis,
+    },
     /// What steps write does not fit; the journal has its space beforehand.
-    DiskFull { host: HostName, lasts: Millis },
-    DiskSlow { host: HostName, lasts: Millis, sync: Millis },
+    DiskFull {
+        host: HostName,
+        lasts: Millis,
+    },
+    DiskSlow {
+        host: HostName,
+        lasts: Millis,
+        sync: Millis,
+    },
     /// The next sync fails, and so many of the records it should have kept are there later.
-    SyncFails { host: HostName, kept: u64 },
+    SyncFails {
+        host: HostName,
+        kept: u64,
+    },
     /// Its disk is put back to how it was so many records ago.
-    SetBack { host: HostName, records: u64 },
+    SetBack {
+        host: HostName,
+        records: u64,
+    },
     /// A copy of the host, made when it first asked for a permit, asks.
-    CloneAsks { host: HostName },
+    CloneAsks {
+        host: HostName,
+    },
     /// Of a host, or of the coordinator's machine.
-    ClockJumps { host: Option<HostName>, by_ms: i64 },
-    StepFails { host: HostName, plan: usize, step: u32, phase: Phase, times: u32, undo_advised: bool },
-    Unfit { host: HostName, plan: usize },
-    Unwell { host: HostName, lasts: Millis },
+    ClockJumps {
+        host: Option<HostName>,
+        by_ms: i64,
+    },
+    StepFails {
+        host: HostName,
+        plan: usize,
+        step: u32,
+        phase: Phase,
+        times: u32,
+        undo_advised: bool,
+    },
+    Unfit {
+        host: HostName,
+        plan: usize,
+    },
+    Unwell {
+        host: HostName,
+        lasts: Millis,
+    },
     /// A person at the host halts it, for so long.
-    HaltsHere { host: HostName, lasts: Millis },
+    HaltsHere {
+        host: HostName,
+        lasts: Millis,
+    },
     /// Somebody changes by hand what the step is about.
-    Drift { host: HostName, plan: usize, step: u32 },
-    CoordinatorDies { when: CommitDeath, away: Millis },
+    Drift {
+        host: HostName,
+        plan: usize,
+        step: u32,
+    },
+    CoordinatorDies {
+        when: CommitDeath,
+        away: Millis,
+    },
     /// The database says that it failed; whether it did is `stored`.
-    CommitFails { after: u64, stored: bool },
+    CommitFails {
+        after: u64,
+        stored: bool,
+    },
     /// Somebody acts: looks now, says it `thinks` later, perhaps once more after that.
-    Person { act: Act, thinks: Millis, again: Option<Millis> },
+    Person {
+        act: Act,
+        thinks: Millis,
+        again: Option<Millis>,
+    },
 }
 
 /// When a process dies.

@@ -93,7 +93,9 @@ impl Shrinker<'_> {
                 let mut fewer = self.best.clone();
                 fewer.plans[plan].steps.pop();
                 let left = fewer.plans[plan].steps.len() as u32;
-                fewer.faults.retain(|fault| step_of(fault).is_none_or(|(of, step)| of != plan || step < left));
+                fewer
+                    .faults
+                    .retain(|fault| step_of(fault).is_none_or(|(of, step)| of != plan || step < left));
                 if !self.try_it(fewer) {
                     break;
                 }
@@ -123,7 +125,9 @@ fn without(schedule: &Schedule, host: &HostName) -> Schedule {
 
 fn plan_of(fault: &Fault) -> Option<usize> {
     match &fault.what {
-        Trouble::StepFails { plan, .. } | Trouble::Unfit { plan, .. } | Trouble::Drift { plan, .. } => Some(*plan),
+        Trouble::StepFails { plan, .. } | Trouble::Unfit { plan, .. } | Trouble::Drift { plan, .. } => {
+            Some(*plan)
+        }
         _ => None,
     }
 }

@@ -49,9 +49,13 @@ impl Commit {
 pub(super) enum Committed {
     Stored,
     /// An error came back; perhaps it is stored all the same.
-    Failed { stored: bool },
+    Failed {
+        stored: bool,
+    },
     /// Nobody is there any more to hear.
-    Died { stored: bool },
+    Died {
+        stored: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -100,7 +104,11 @@ impl Store {
         times.get(after as usize..).unwrap_or_default()
     }
 
-    pub(super) fn commit(&mut self, commit: &Commit, fresh: impl Fn(&RolloutId, usize) -> Rollout) -> Committed {
+    pub(super) fn commit(
+        &mut self,
+        commit: &Commit,
+        fresh: impl Fn(&RolloutId, usize) -> Rollout,
+    ) -> Committed {
         if commit.is_empty() {
             return Committed::Stored;
         }
@@ -129,7 +137,8 @@ impl Store {
             }
             _ => {}
         }
-        if let Some(CommitDeath::BeforeCommit(left) | CommitDeath::AfterCommit(left)) = &mut self.armed_death {
+        if let Some(CommitDeath::BeforeCommit(left) | CommitDeath::AfterCommit(left)) = &mut self.armed_death
+        {
             *left -= 1;
         }
         match &mut self.armed_failure {

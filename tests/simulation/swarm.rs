@@ -24,8 +24,7 @@ impl Schedule {
             plans.push(shape(&hosts, &mut chance));
         }
         let trouble = Millis::seconds(chance.between(20, 600));
-        let mut schedule =
-            Self { about: format!("seed {seed}"), seed, plans, trouble, faults: Vec::new() };
+        let mut schedule = Self { about: format!("seed {seed}"), seed, plans, trouble, faults: Vec::new() };
         let mut faults = Vec::new();
         for (name, make) in KINDS {
             let mut chance = Chance::new(seed, name);
@@ -37,7 +36,14 @@ impl Schedule {
             for _ in 0..chance.between(1, most) {
                 let at = Millis(chance.between(0, trouble.0));
                 let host = chance.pick(&hosts).expect("a fleet has hosts").clone();
-                make(&mut Making { at, host, hosts: &hosts, schedule: &schedule, chance: &mut chance, faults: &mut faults });
+                make(&mut Making {
+                    at,
+                    host,
+                    hosts: &hosts,
+                    schedule: &schedule,
+                    chance: &mut chance,
+                    faults: &mut faults,
+                });
             }
         }
         faults.sort_by_key(|fault| fault.at);
@@ -188,7 +194,8 @@ const KINDS: [(&str, Make); 22] = [
 ];
 
 fn cut(making: &mut Making<'_>) {
-    let (up, down) = *making.chance.pick(&[(true, true), (true, false), (false, true)]).expect("there are three");
+    let (up, down) =
+        *making.chance.pick(&[(true, true), (true, false), (false, true)]).expect("there are three");
     let (host, lasts) = (making.host.clone(), making.away());
     making.put(Trouble::Cut { host, up, down, lasts });
 }

@@ -24,7 +24,8 @@ pub(crate) fn run(words: &[String]) -> Done {
     if let Some(odd) = wanted.iter().find(|name| !all.contains(name)) {
         return Err(format!("`{odd}` is no mutant; there are {}", all.join(", ")));
     }
-    let chosen: Vec<String> = all.into_iter().filter(|name| wanted.is_empty() || wanted.contains(name)).collect();
+    let chosen: Vec<String> =
+        all.into_iter().filter(|name| wanted.is_empty() || wanted.contains(name)).collect();
     let mut found: BTreeMap<String, Result<String, String>> = BTreeMap::new();
     for mutant in &chosen {
         let began = Instant::now();
@@ -35,7 +36,8 @@ pub(crate) fn run(words: &[String]) -> Done {
     }
     println!("\n{:<34} {:>5}  invariant", "mutant", "seed");
     for (mutant, outcome) in &found {
-        let (seed, invariant) = outcome.as_deref().ok().and_then(|text| text.split_once(' ')).unwrap_or(("-", "NOT FOUND"));
+        let (seed, invariant) =
+            outcome.as_deref().ok().and_then(|text| text.split_once(' ')).unwrap_or(("-", "NOT FOUND"));
         println!("{mutant:<34} {seed:>5}  {invariant}");
     }
     let missed: Vec<&str> =

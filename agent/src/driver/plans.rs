@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use sternway_core::ids::{HostName, PlanId};
-use sternway_core::run::{Ending, Entry, Input};
+use sternway_core::run::{Because, Ending, Entry, Input};
 use sternway_core::trust::{Admitted, Keyring, Sealed};
 
+use super::{Driver, DriverError};
 use crate::clock;
 use crate::durable::{self, DurableError};
 
@@ -38,6 +39,37 @@ pub(super) fn is_over(entries: &[Entry]) -> bool {
         _ => None,
     };
     entries.iter().rev().find_map(|entry| settled(&entry.input)).unwrap_or(false)
+}
+
+impl Driver {
+    /// Without its plan nobody can say how the run goes on. It is stuck where
+    /// people see it, and taken up again once the plan is back.
+    pub(super) fn plan_lost(
+        &mut self,
+        plan: PlanId,
+        entries: &[Entry],
+        evidence: Vec<String>,
+        error: &PlanError,
+    ) -> Result<(), DriverError> {
+        self.lost = Some(plan);
+        let path = self.parts.plans.path(plan);
+        let reason = format!(
+            "{}; put the sealed plan back as `{}` and start the agent again",
+            super::chain(error),
+            path.display()
+        );
+        tracing::error!(plan = %plan.short(), reason, "the run is stuck");
+        let because = Because::PlanLost { reason };
+        let ending = Ending::NeedsOperator { because, undo_of: None, choices: Vec::new(), evidence };
+        let is_known = matches!(
+            entries.last().map(|entry| &entry.input),
+            Some(Input::Settled { ending: Ending::NeedsOperator { because: Because::PlanLost { .. }, .. } })
+        );
+        if !is_known {
+            self.journal(|journal| journal.append_input(clock::now(), plan, Input::Settled { ending }))?;
+        }
+        Ok(())
+    }
 }
 
 impl PlanStore {

@@ -191,6 +191,8 @@ pub enum Because {
     UndoFailed { step: u32, name: StepName, code: String, message: String },
     #[error("after `{name}` nobody outside could be reached in time")]
     NotConfirmed { step: u32, name: StepName },
+    #[error("the plan of the run under way cannot be read again: {reason}")]
+    PlanLost { reason: String },
     #[error("the agent started {starts} times in `{name}` and got nowhere")]
     CrashLoop { step: u32, name: StepName, starts: u32 },
 }
@@ -206,7 +208,7 @@ impl Because {
             | Self::UndoFailed { step, .. }
             | Self::NotConfirmed { step, .. }
             | Self::CrashLoop { step, .. } => Some(*step),
-            Self::Ordered { .. } | Self::CutOff => None,
+            Self::Ordered { .. } | Self::CutOff | Self::PlanLost { .. } => None,
         }
     }
 }
@@ -316,8 +318,7 @@ impl Record {
             Self::Run { input, .. } => match input {
                 // Reading phases may run again; their records ride with the next one that matters.
                 Input::Began { phase, .. } => {
-                    matches!(phase, Phase::Apply | Phase::Undo)
-                        && !cfg!(feature = "mutant-intent-not-synced")
+                    matches!(phase, Phase::Apply | Phase::Undo) && !cfg!(feature = "mutant-intent-not-synced")
                 }
                 Input::Ended { phase, .. } => matches!(phase, Phase::Apply | Phase::Verify | Phase::Undo),
                 _ => true,

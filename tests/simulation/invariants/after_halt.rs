@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::{Seen, Why};
 use sternway_core::ids::HostName;
 use sternway_core::rollout::{Decision, Effect, Input};
-use crate::{Seen, Why};
 
 use super::Invariant;
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::Seen;
 use sternway_core::ids::HostName;
 use sternway_core::rollout::{Effect, Input, Word};
-use crate::Seen;
 
 use super::Invariant;
 

@@ -19,7 +19,10 @@ impl Invariant for DoneIsTrue {
                 }
             }
             Seen::Settled {
-                host, ending: ending @ (Ending::Undone { .. } | Ending::Unfit { .. }), truths, ..
+                host,
+                ending: ending @ (Ending::Undone { .. } | Ending::Unfit { .. }),
+                truths,
+                ..
             } => match truths.iter().find(|truth| !truth.as_found) {
                 Some(truth) => Err(format!("{host} says {ending:?}, and step {} is not back", truth.step)),
                 None => Ok(()),
@@ -38,8 +41,7 @@ mod tests {
 
     #[test]
     fn it_fires() {
-        let settled =
-            |ending, truths| Seen::Settled { rollout: 0, host: host("a"), ending, truths };
+        let settled = |ending, truths| Seen::Settled { rollout: 0, host: host("a"), ending, truths };
         let (good, bad) = (truth(0, true, true), truth(1, false, false));
         breaks_at_last(
             DoneIsTrue,

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::{Given, Seen, Why};
 use sternway_core::ids::HostName;
 use sternway_core::rollout::{Decision, Verdict};
-use crate::{Given, Seen, Why};
 
 use super::Invariant;
 

@@ -8,9 +8,10 @@ pub(super) struct Intent;
 impl Invariant for Intent {
     fn observe(&mut self, seen: &Seen) -> Result<(), String> {
         match seen {
-            Seen::Effect { host, step, phase, intends: false, .. } => {
-                Err(format!("step {step} changes {host} in {}, and no record on its disk says so", phase.name()))
-            }
+            Seen::Effect { host, step, phase, intends: false, .. } => Err(format!(
+                "step {step} changes {host} in {}, and no record on its disk says so",
+                phase.name()
+            )),
             _ => Ok(()),
         }
     }

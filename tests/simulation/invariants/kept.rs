@@ -27,7 +27,8 @@ impl Invariant for Kept {
             Seen::Read { rollout, sequences } => {
                 let there: BTreeSet<u64> = sequences.iter().copied().collect();
                 let answered = self.answered.range((*rollout, 0)..=(*rollout, u64::MAX));
-                if let Some((_, lost)) = answered.into_iter().find(|(_, sequence)| !there.contains(sequence)) {
+                if let Some((_, lost)) = answered.into_iter().find(|(_, sequence)| !there.contains(sequence))
+                {
                     return Err(format!("entry {lost} was answered for, and is not there any more"));
                 }
             }

@@ -43,7 +43,9 @@ impl Invariant for Prefix {
                 let events = self.on_disk.entry((host.clone(), *journal)).or_default();
                 match event.sequence as usize == events.len() + 1 {
                     true => events.push(event.clone()),
-                    false => return Err(format!("record {} of {host} follows {}", event.sequence, events.len())),
+                    false => {
+                        return Err(format!("record {} of {host} follows {}", event.sequence, events.len()));
+                    }
                 }
             }
             Seen::SetBack { host, journal, last } => {

@@ -53,7 +53,9 @@ impl Silence {
                 // It is there after all, whether a connection is known or not.
                 self.away.entry(host.clone()).and_modify(|since| *since = Some(self.now));
                 let frees = match (word, self.holders.get(host)) {
-                    (Word::AsksPermit { nonce } | Word::Idle { nonce }, Some(Some(permitted))) => nonce > permitted,
+                    (Word::AsksPermit { nonce } | Word::Idle { nonce }, Some(Some(permitted))) => {
+                        nonce > permitted
+                    }
                     (Word::Finished, Some(Some(_))) => true,
                     (Word::Undone { .. } | Word::Refused { .. }, Some(_)) => true,
                     _ => false,
@@ -112,7 +114,9 @@ impl Invariant for Silence {
             _ => false,
         });
         match unseen {
-            Some(host) => Err(format!("{host} holds a slot and is away for more than {}, unseen", self.after)),
+            Some(host) => {
+                Err(format!("{host} holds a slot and is away for more than {}, unseen", self.after))
+            }
             None => Ok(()),
         }
     }

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::{Given, Seen};
 use sternway_core::ids::HostName;
 use sternway_core::rollout::{Decision, Effect, Input, Word};
-use crate::{Given, Seen};
 
 use super::Invariant;
 

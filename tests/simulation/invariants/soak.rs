@@ -45,7 +45,8 @@ impl Soaked {
             }
             Input::Host {
                 host,
-                word: Word::Healthy | Word::Undone { .. } | Word::NeedsOperator { .. } | Word::StepFailed { .. },
+                word:
+                    Word::Healthy | Word::Undone { .. } | Word::NeedsOperator { .. } | Word::StepFailed { .. },
             } => {
                 self.unwell.remove(host);
             }
@@ -92,7 +93,9 @@ impl Invariant for Soaked {
                     self.dead.remove(host);
                 }
                 Decision::Went { .. } => self.a_person_went_on = true,
-                Decision::Judged { wave, evidence, verdict: Verdict::Pass } => self.passed(*wave, evidence)?,
+                Decision::Judged { wave, evidence, verdict: Verdict::Pass } => {
+                    self.passed(*wave, evidence)?
+                }
                 _ => {}
             }
         }

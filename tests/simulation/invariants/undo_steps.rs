@@ -10,7 +10,9 @@ pub(super) struct UndoSteps;
 impl Invariant for UndoSteps {
     fn observe(&mut self, seen: &Seen) -> Result<(), String> {
         match seen {
-            Seen::Effect { host, step, phase: Phase::Undo, changed_after, .. } if !changed_after.is_empty() => {
+            Seen::Effect { host, step, phase: Phase::Undo, changed_after, .. }
+                if !changed_after.is_empty() =>
+            {
                 Err(format!("{host} puts step {step} back before {changed_after:?}"))
             }
             _ => Ok(()),

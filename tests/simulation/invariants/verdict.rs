@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::{Given, Seen};
 use sternway_core::ids::HostName;
 use sternway_core::plan::Plan;
 use sternway_core::rollout::{Decision, Evidence, Input, Tally, Verdict, Word, judge};
-use crate::{Given, Seen};
 
 use super::Invariant;
 

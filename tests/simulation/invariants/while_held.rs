@@ -1,7 +1,7 @@
 //! While it is held nothing new starts and no gate passes.
 
-use sternway_core::rollout::{Decision, Effect, Verdict};
 use crate::Seen;
+use sternway_core::rollout::{Decision, Effect, Verdict};
 
 use super::Invariant;
 
