@@ -7,6 +7,7 @@
 //! whatever runs it, there is no other way in.
 
 mod cancel;
+mod interceptor;
 mod policy;
 mod recorder;
 mod request;
@@ -19,6 +20,7 @@ use sternway_core::grant::Grant;
 use sternway_core::ids::Digest;
 
 pub use cancel::Cancel;
+pub use interceptor::{Interceptor, Told};
 pub use policy::HostPolicy;
 pub use recorder::{CallRecorder, MemoryRecorder, RecordError};
 pub use request::{Effect, Mark, Reply, Request};
@@ -178,6 +180,7 @@ pub struct Gate {
     calls: u64,
     ordinal: u32,
     last_call: Option<String>,
+    interceptor: Option<Arc<dyn Interceptor>>,
 }
 
 impl std::fmt::Debug for Gate {
@@ -202,7 +205,13 @@ impl Gate {
             calls: 0,
             ordinal: 0,
             last_call: None,
+            interceptor: None,
         }
+    }
+
+    /// A gate with somebody in its door.
+    pub fn intercepted(parts: GateParts, interceptor: Arc<dyn Interceptor>) -> Self {
+        Self { interceptor: Some(interceptor), ..Self::new(parts) }
     }
 
     /// Opens the gate for `phase` until `deadline`; after `cancel`, what
@@ -239,6 +248,15 @@ impl Gate {
     /// `denied` names the call, its scope and what is granted; everything else
     /// comes from the power itself.
     pub fn pass(&mut self, request: &Request) -> Result<Reply, HostError> {
+        let Some(interceptor) = self.interceptor.clone() else { return self.decide(request) };
+        if let Some(answer) = interceptor.before(request) {
+            return answer;
+        }
+        let answer = self.decide(request);
+        interceptor.after(request, answer)
+    }
+
+    fn decide(&mut self, request: &Request) -> Result<Reply, HostError> {
         let scope = request.scope();
         let call = request.name();
         self.calls += 1;
@@ -457,12 +475,12 @@ impl Gate {
     /// Milliseconds left of the phase.
     pub fn remaining_ms(&self) -> u64 {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
+        self.told(Told::RemainingMs, &mut || u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Whether the run was cancelled.
     pub fn is_cancelled(&self) -> bool {
-        self.cancel.is_cancelled()
+        self.told(Told::Cancelled, &mut || self.cancel.is_cancelled().into()) == 1
     }
 
     /// Waits, at most until the phase must end; false when cancelled meanwhile.
@@ -472,13 +490,20 @@ impl Gate {
         }
         self.last_call = Some("control.sleep".to_owned());
         let until = Instant::now() + self.within(milliseconds);
-        self.cancel.wait_until(until)
+        self.told(Told::Slept(milliseconds), &mut || self.cancel.wait_until(until).into()) == 1
     }
 
     /// The host's clock, as milliseconds since 1970 in UTC.
-    pub fn now_ms() -> u64 {
+    pub fn now_ms(&self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        self.told(Told::NowMs, &mut || u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn told(&self, what: Told, real: &mut dyn FnMut() -> u64) -> u64 {
+        match &self.interceptor {
+            Some(interceptor) => interceptor.told(what, real),
+            None => real(),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod ballast;
 pub mod capabilities;
 pub mod clock;
 pub mod config;
+pub mod conformance;
 pub mod control;
 pub mod driver;
 pub mod durable;

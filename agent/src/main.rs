@@ -18,6 +18,7 @@ use sternway_core::exit::DONE;
     sternway-agent serve --config /etc/sternway/agent.toml\n  \
     sternway-agent points create --tag before-1.3 /opt/hello /etc/hello\n  \
     sternway-agent points verify --full\n  \
+    sternway-agent plugin test flush.wasm --case cases\n  \
     sternway-agent halt --reason 'smoke in rack 3'\n  \
     sternway-agent run plan.sealed --confirm db-01\n\n\
     Exit codes: 0 as asked, 10 this host is halted, or all was put back, 12 stuck, 2 wrong use, 64 problems, \
@@ -75,7 +76,7 @@ fn main() -> ExitCode {
         Verb::Run(verb) => verbs::run::run(verb, config, json),
         Verb::Points(verb) => verbs::points::run(verb, config, json).map(|()| DONE),
         Verb::Service(verb) => verbs::service::run(verb, config, json).map(|()| DONE),
-        Verb::Plugin(verb) => verbs::plugin::run(verb).map(|()| DONE),
+        Verb::Plugin(verb) => verbs::plugin::run(verb, json).map(|()| DONE),
     };
     match done {
         Ok(exit) => ExitCode::from(exit),

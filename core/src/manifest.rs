@@ -103,3 +103,36 @@ pub struct CatalogueEntry {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Catalogue(pub BTreeMap<PluginName, CatalogueEntry>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn mode(class: &serde_json::Value) -> Result<Mode, serde_json::Error> {
+        let mut mode = json!({ "setting": "flush", "reversibility": "reversible", "summary": "" });
+        if !class.is_null() {
+            mode["class"] = class.clone();
+        }
+        serde_json::from_value(mode)
+    }
+
+    #[test]
+    fn a_mode_that_does_not_say_what_a_crash_means_is_refused() {
+        let error = mode(&json!(null)).unwrap_err().to_string();
+        assert!(error.contains("missing field `class`"), "{error}");
+        let error = mode(&json!("whatever")).unwrap_err().to_string();
+        assert!(error.contains("unknown variant `whatever`"), "{error}");
+    }
+
+    #[test]
+    fn only_what_cannot_be_told_or_repeated_waits_for_a_person() {
+        let again = |class: &str| mode(&json!(class)).unwrap().class.may_run_again();
+        for class in ["observe", "converge", "staged-swap", "keyed"] {
+            assert!(again(class), "{class}");
+        }
+        for class in ["probe", "one-shot"] {
+            assert!(!again(class), "{class}");
+        }
+    }
+}
