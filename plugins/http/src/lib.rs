@@ -66,10 +66,20 @@ impl Plugin for Http {
     fn apply(on: &Step<Settings>, (): ()) -> Result<Outcome<()>, Failure> {
         let call = on.settings.call()?;
         let changes = !call.method.is_read();
-        if changes {
+        let sent_before = changes && memory::recall(SENT)? == Some(true);
+        if changes && !sent_before {
             memory::keep(SENT, &true)?;
         }
-        let summary = carry_out(&call, &on.call.idempotency_key)?;
+        let done = carry_out(&call, &on.call.idempotency_key);
+        if let Err(failure) = &done
+            && changes
+            && !sent_before
+            && failure.error.code.starts_with("http/outside-")
+        {
+            // It is denied at the first try or never: nothing was sent.
+            memory::keep(SENT, &false)?;
+        }
+        let summary = done?;
         Ok(Outcome { changed: changes, summary, state: () })
     }
 

@@ -6,13 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use sternway_core::manifest::{Class, Mode, PowerAsk, Reversibility};
-
-use super::*;
-use crate::capabilities::ErrorKind;
-use crate::capabilities::files::Place;
-use crate::gate::{Mark, Reply, Request};
-use crate::sandbox::types::{Action, Failure, Looked, Outcome, Phase, Prepared, Risk};
+use sternway_agent::capabilities::files::Place;
+use sternway_agent::capabilities::http::HttpRequest;
+use sternway_agent::capabilities::{ErrorKind, HostError};
+use sternway_agent::conformance::{ConformanceError, Harness, Report, Subject, cases};
+use sternway_agent::gate::{Gate, Mark, Reply, Request};
+use sternway_agent::sandbox::Limits;
+use sternway_agent::sandbox::types::{
+    Action, Answer, CallError, Failure, Invocation, Looked, Outcome, Phase, PhaseCall, Prepared, Risk,
+};
+use sternway_core::manifest::{Class, Manifest, Mode, PowerAsk, Reversibility};
 
 const PATH: &str = "/data/a";
 
@@ -83,7 +86,7 @@ impl StandIn {
             // Refused, and not listened to.
             Slip::LooksLoud => drop(stage(gate, "new")),
             Slip::LookAsksAPeer => {
-                let request = crate::capabilities::http::HttpRequest {
+                let request = HttpRequest {
                     method: "GET".into(),
                     url: self.url(gate),
                     headers: vec![],
@@ -107,7 +110,7 @@ impl StandIn {
 
     /// The denial of any other URL names the one that is granted.
     fn url(&self, gate: &mut Gate) -> String {
-        let request = crate::capabilities::http::HttpRequest {
+        let request = HttpRequest {
             method: "GET".into(),
             url: "http://127.0.0.1:1/".into(),
             headers: vec![],
