@@ -6,7 +6,8 @@
 //! [`journal`] (what is written down), [`steps`] (a phase of a step),
 //! [`sandbox`] and [`gate`] (how a plugin runs, and the one door it has),
 //! [`capabilities`] (what acts beyond that door), [`points`]; [`preflight`] and
-//! [`ballast`] for the night when the disk is full.
+//! [`ballast`] for the night when the disk is full; [`conformance`] proves plugins with
+//! the same gate and powers.
 
 pub mod ballast;
 pub mod capabilities;

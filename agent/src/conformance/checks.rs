@@ -18,11 +18,12 @@ const REPLAYS: usize = 3;
 const KNOWN_SHOWN: usize = 8;
 const FORWARD: [Phase; 4] = [Phase::Look, Phase::Prepare, Phase::Apply, Phase::Verify];
 
-const KINDS: [(&str, &str); 9] = [
+const KINDS: [(&str, &str); 10] = [
     ("plain", "once, it ends as the case says; undone, it ends as it began; nothing is left beside"),
     ("quiet", "look and verify change nothing, and prepare nothing that anybody sees"),
     ("double", "each phase run twice ends as once"),
     ("kill", "killed before and after each call and taken up again, it ends as once"),
+    ("anew", "killed in apply and begun anew with a look, it ends as once"),
     ("cut", "killed in apply and undone instead, it ends as it began"),
     ("fail", "with each call failing once, it ends as once, or undone as it began"),
     ("cancel", "cancelled at each call, it stops by itself, and undone it ends as it began"),
@@ -80,7 +81,7 @@ impl<'a> Proof<'a> {
         let Some(plain) = plain else { return Ok(report) };
         self.note(&mut report);
         let mut trials = self.trials(&plain);
-        let known: Vec<String> = trials.iter().map(|trial| trial.name.clone()).take(KNOWN_SHOWN).collect();
+        let known = known(&trials, only);
         if let Some(only) = only {
             trials.retain(|trial| is_within(&trial.name, only));
         }
@@ -116,7 +117,7 @@ impl<'a> Proof<'a> {
 
     fn note(&self, report: &mut Report) {
         if !self.stage.class.may_run_again() {
-            let note = "its class lets no interrupted apply run again: a person is asked, and it is undone";
+            let note = "its class lets no interrupted apply run again by itself: it is probed, or undone as a person would";
             report.notes.push(note.to_owned());
         }
         if self.stage.class != Class::Observe && !way_back(&self.stage) {
@@ -241,7 +242,7 @@ impl<'a> Proof<'a> {
     }
 
     fn replays(&self, plain: &Plain, only: Option<&str>) -> Result<Row, ConformanceError> {
-        let (name, asks) = KINDS[8];
+        let (name, asks) = KINDS[9];
         let mut row = Row { name, asks, tried: 0, problems: Vec::new() };
         for went in &plain.ended.went {
             let name = format!("replay:{}", went.call.phase());
@@ -270,7 +271,7 @@ impl<'a> Proof<'a> {
                 Event::Told { .. } => None,
             });
             for (call, request) in (1..).zip(calls) {
-                let mut add = |kind: &str, what, suffix: String, want, give_up| {
+                let mut add = |kind: &str, what, suffix: String, want| {
                     let trouble = Some(Trouble { phase, call, what });
                     let undo = phase == Phase::Undo;
                     let name = match give_up {
@@ -284,18 +285,16 @@ impl<'a> Proof<'a> {
                         want,
                     });
                 };
-                let again = phase != Phase::Apply || self.stage.class.may_run_again();
-                let on_kill = match phase {
-                    Phase::Undo => Some(Want::Start),
-                    _ if again => Some(Want::Same),
-                    _ => undoes.then_some(Want::Start),
-                };
+                let on_kill = self.after_kill(phase);
                 for (what, when) in [(What::KillBefore, "before"), (What::KillAfter, "after")] {
                     if let Some(want) = on_kill {
-                        add("kill", what, when.into(), want, false);
+                        add("kill", what, when.into(), want);
                     }
                     if phase == Phase::Apply && undoes {
-                        add("cut", what, when.into(), Want::Start, true);
+                        add("cut", what, when.into(), Want::Start);
+                    }
+                    if phase == Phase::Apply && self.stage.class.may_run_again() {
+                        add("anew", what, when.into(), Want::Same);
                     }
                 }
                 let harmless = matches!(phase, Phase::Look | Phase::Prepare);
@@ -305,12 +304,12 @@ impl<'a> Proof<'a> {
                 let want = if phase == Phase::Undo { Want::Start } else { Want::Either };
                 if phase != Phase::Undo || self.stage.class.may_run_again() {
                     for (what, suffix) in failures(request) {
-                        add("fail", what, suffix, want, false);
+                        add("fail", what, suffix, want);
                     }
                 }
                 if matches!(phase, Phase::Prepare | Phase::Apply) {
-                    add("cancel", What::Cancel, String::new(), want, false);
-                    add("time", What::TimeUp, String::new(), want, false);
+                    add("cancel", What::Cancel, String::new(), want);
+                    add("time", What::TimeUp, String::new(), want);
                 }
             }
         }
@@ -319,6 +318,17 @@ impl<'a> Proof<'a> {
             trials.push(Trial { name: format!("grant:{}", grant.power), script, want: Want::Denied });
         }
         trials
+    }
+
+    /// How a run ends that was killed in this phase; none when a person is asked.
+    fn after_kill(&self, phase: Phase) -> Option<Want> {
+        let again = self.stage.class.may_run_again();
+        match phase {
+            Phase::Undo => again.then_some(Want::Start),
+            Phase::Apply if self.stage.class == Class::Probe => Some(Want::Same),
+            Phase::Apply if !again => self.undoes().then_some(Want::Start),
+            _ => Some(Want::Same),
+        }
     }
 
     fn doubles(&self, plain: &Plain) -> Vec<Trial> {
@@ -402,6 +412,15 @@ impl<'a> Proof<'a> {
         }
         Ok(self.left_beside(ended)?.map(|message| problem(name, call, message, vec![])))
     }
+}
+
+/// A few names that could have been meant.
+fn known(trials: &[Trial], only: Option<&str>) -> Vec<String> {
+    let kind = |name: &str| name.split(':').next().map(str::to_owned);
+    let wanted = only.and_then(kind);
+    let names = trials.iter().map(|trial| trial.name.clone());
+    let (like, other): (Vec<_>, Vec<_>) = names.partition(|name| kind(name) == wanted);
+    like.into_iter().chain(other).take(KNOWN_SHOWN).collect()
 }
 
 /// `kill:apply:7` names `kill:apply:7:before`, and not `kill:apply:70`.

@@ -32,6 +32,8 @@ pub(super) struct Script {
     pub(super) trouble: Option<Trouble>,
     /// After a kill there is no second try: it is undone at once.
     pub(super) give_up: bool,
+    /// After a kill a person says `retry`: the step begins anew, with a look.
+    pub(super) anew: bool,
     /// Undone when it has finished.
     pub(super) undo: bool,
     /// A power that is withheld.
@@ -137,41 +139,109 @@ pub(super) fn replay(
     Ok((!same).then(|| "its calls were the same, and its answer is another".to_owned()))
 }
 
+/// Where the way forward goes after a phase.
+enum Next {
+    Phase(Phase),
+    Over(How),
+}
+
 impl Conduct<'_> {
     fn forward(&mut self) -> Result<How, ConformanceError> {
-        for phase in [Phase::Look, Phase::Prepare, Phase::Apply, Phase::Verify] {
-            match self.through(phase, 1)? {
-                Got::Done(Answer::Look(Ok(looked))) => {
-                    if let Some(finding) = looked.findings.iter().find(|finding| finding.blocking) {
-                        let (code, message) = (finding.code.clone(), finding.message.clone());
-                        return self.failed(Failed { phase, code, message, undo_advised: true });
-                    }
-                    if looked.actions.is_empty() {
-                        break;
-                    }
-                    self.looked = Some(looked);
-                }
-                Got::Done(Answer::Prepare(Ok(prepared))) => self.prepared = Some(prepared),
-                Got::Done(Answer::Apply(Ok(outcome))) => self.outcome = Some(outcome),
-                Got::Done(Answer::Verify(Ok(checks))) => {
-                    if let Some(bad) = checks.iter().find(|check| check.verdict != Verdict::Pass) {
-                        let (code, message) =
-                            ("verify/not-so".into(), format!("{}: {}", bad.name, bad.message));
-                        return self.failed(Failed { phase, code, message, undo_advised: true });
-                    }
-                }
-                Got::Failed(failed) => return self.failed(failed),
-                Got::Killed => return self.back(None),
-                Got::Done(_) => {
-                    let (code, message) = ("run/wrong-answer".into(), "another phase answered".into());
-                    return self.failed(Failed { phase, code, message, undo_advised: true });
-                }
+        let mut phase = Phase::Look;
+        let how = loop {
+            let next = match self.through(phase, 1)? {
+                Got::Done(answer) => self.answered(phase, answer)?,
+                Got::Failed(failed) => Next::Over(self.failed(failed)?),
+                Got::Killed => self.in_doubt()?,
+            };
+            match next {
+                Next::Over(how) => break how,
+                Next::Phase(_) if self.script.stop_after == Some(phase) => break How::Finished,
+                Next::Phase(next) => phase = next,
             }
-            if self.script.stop_after == Some(phase) {
-                return Ok(How::Finished);
+        };
+        match how {
+            How::Finished if self.script.undo => self.back(None),
+            how => Ok(how),
+        }
+    }
+
+    fn answered(&mut self, phase: Phase, answer: Answer) -> Result<Next, ConformanceError> {
+        let fails =
+            |code: &str, message: String| Failed { phase, code: code.into(), message, undo_advised: true };
+        Ok(match answer {
+            Answer::Look(Ok(looked)) => {
+                if let Some(finding) = looked.findings.iter().find(|finding| finding.blocking) {
+                    let failed = fails(&finding.code, finding.message.clone());
+                    return Ok(Next::Over(self.failed(failed)?));
+                }
+                let next = match (looked.actions.is_empty(), self.touched) {
+                    (true, false) => Next::Over(How::Finished),
+                    (true, true) => {
+                        let summary = "found done".to_owned();
+                        self.outcome = Some(Outcome { changed: true, summary, state: looked.state.clone() });
+                        Next::Phase(Phase::Verify)
+                    }
+                    (false, _) => Next::Phase(Phase::Prepare),
+                };
+                self.looked = Some(looked);
+                next
+            }
+            Answer::Prepare(Ok(prepared)) => {
+                self.prepared = Some(prepared);
+                Next::Phase(Phase::Apply)
+            }
+            Answer::Apply(Ok(outcome)) => {
+                self.outcome = Some(outcome);
+                Next::Phase(Phase::Verify)
+            }
+            Answer::Verify(Ok(checks)) => match checks.iter().find(|check| check.verdict != Verdict::Pass) {
+                None => Next::Over(How::Finished),
+                Some(bad) => {
+                    let failed = fails("verify/not-so", format!("{}: {}", bad.name, bad.message));
+                    Next::Over(self.failed(failed)?)
+                }
+            },
+            _ => Next::Over(self.failed(fails("run/wrong-answer", "another phase answered".into()))?),
+        })
+    }
+
+    /// Killed, and not simply taken up again: it is given up, begun anew, or
+    /// probed by a second look when its class can tell.
+    fn in_doubt(&mut self) -> Result<Next, ConformanceError> {
+        if self.script.give_up {
+            return Ok(Next::Over(self.back(None)?));
+        }
+        if self.script.anew {
+            return Ok(Next::Phase(Phase::Look));
+        }
+        if self.stage.class != Class::Probe {
+            // A person is asked, and says `undo`.
+            return Ok(Next::Over(self.back(None)?));
+        }
+        let first = self.looked.clone();
+        let looked = match self.through(Phase::Look, 1)? {
+            Got::Done(Answer::Look(Ok(looked))) => looked,
+            Got::Failed(failed) => return Ok(Next::Over(How::NeedsPerson(failed))),
+            Got::Done(_) | Got::Killed => return Ok(Next::Phase(Phase::Look)),
+        };
+        if looked.actions.is_empty() {
+            let summary = "found done after an interruption".to_owned();
+            self.outcome = Some(Outcome { changed: true, summary, state: looked.state });
+            return Ok(Next::Phase(Phase::Verify));
+        }
+        if first.is_some_and(|first| first.actions == looked.actions) {
+            self.touched = false;
+            return Ok(Next::Phase(Phase::Prepare));
+        }
+        // Partial: undone, and begun anew.
+        match self.back(None)? {
+            How::NeedsPerson(failed) => Ok(Next::Over(How::NeedsPerson(failed))),
+            How::Undone(_) | How::Finished => {
+                self.touched = false;
+                Ok(Next::Phase(Phase::Look))
             }
         }
-        if self.script.undo { self.back(None) } else { Ok(How::Finished) }
     }
 
     /// Through one phase, whatever happens on the way; `Killed` when it is not
@@ -180,7 +250,7 @@ impl Conduct<'_> {
         let mut doubled = self.script.doubled.contains(&phase);
         for attempt in first.. {
             match self.call(phase, attempt)? {
-                Got::Killed if self.script.give_up => return Ok(Got::Killed),
+                Got::Killed if self.script.give_up || self.script.anew => return Ok(Got::Killed),
                 Got::Killed if phase == Phase::Apply && !self.stage.class.may_run_again() => {
                     return Ok(Got::Killed);
                 }

@@ -78,10 +78,10 @@ impl StandIn {
     }
 
     fn look(&self, gate: &mut Gate) -> Result<Looked, HostError> {
-        match live(gate) {
-            Err(_) if self.slip == Slip::SwallowsDenials => {}
-            other => drop(other?),
-        }
+        let now = match read(gate) {
+            Err(_) if self.slip == Slip::SwallowsDenials => String::new(),
+            other => other?,
+        };
         match self.slip {
             // Refused, and not listened to.
             Slip::LooksLoud => drop(stage(gate, "new")),
@@ -105,7 +105,8 @@ impl StandIn {
             after: None,
             risk: Risk::Low,
         };
-        Ok(Looked { findings: vec![], actions: vec![action], state: vec![] })
+        let actions = if now == "new" { vec![] } else { vec![action] };
+        Ok(Looked { findings: vec![], actions, state: vec![] })
     }
 
     /// The denial of any other URL names the one that is granted.
@@ -297,7 +298,7 @@ fn what_keeps_the_contract_passes_every_check() {
     let rows: Vec<&str> = report.rows.iter().map(|row| row.name).collect();
     assert_eq!(
         rows,
-        ["plain", "quiet", "double", "kill", "cut", "fail", "cancel", "time", "replay", "grant"],
+        ["plain", "quiet", "double", "kill", "anew", "cut", "fail", "cancel", "time", "replay", "grant"],
         "no check was left out"
     );
     assert!(report.tried() > 50, "{}", report.table("test"));
@@ -380,11 +381,12 @@ fn a_phase_that_does_not_end_when_cancelled_is_caught() {
 }
 
 #[test]
-fn what_may_not_run_again_is_undone_after_a_kill_and_never_doubled() {
+fn what_may_not_run_again_is_probed_or_undone_after_a_kill_and_never_doubled() {
     for class in [Class::Probe, Class::OneShot] {
         let report = proved_as(Slip::RefusesToGoOn, class, None);
         assert_eq!(failed(&report), [""; 0], "{}", report.table("test"));
         assert_eq!(report.notes.len(), 1);
+        assert!(report.rows.iter().any(|row| row.name == "kill" && row.tried > 10));
     }
 }
 
