@@ -88,7 +88,7 @@ pub(super) struct ServiceCase {
     pub(super) before: Wanted,
     /// After the step; nothing is asked when it is left out.
     pub(super) after: Option<Wanted>,
-    /// Its last line that begins so tells which version runs.
+    /// What the line begins with in which it says its version; `${pid}` is its process.
     pub(super) version: Option<String>,
     /// How long it must stay up to count as started.
     #[serde(default = "settle_ms")]

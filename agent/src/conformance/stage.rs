@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sternway_core::grant::{self, Grant};
@@ -24,6 +24,8 @@ pub(super) const RUN: &str = "proof-run";
 pub(super) const STEP: &str = "step";
 const POINT_TAG: &str = "before";
 const SERVICE_PATIENCE: Duration = Duration::from_secs(20);
+const VERSION_PATIENCE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(5);
 const STOP_MS: u64 = 2_000;
 const LINES_MAX: u32 = 1_000;
 /// Ends the name of a copy that stays for people.
@@ -212,12 +214,25 @@ impl Stage {
     fn standing(&self, service: &ServiceCase) -> Result<(String, Option<u32>), ConformanceError> {
         let status = self.services.status(&service.name)?;
         let mut said = format!("{:?}", status.state).to_lowercase();
-        if let (Some(prefix), Some(_)) = (&service.version, status.pid) {
-            let lines = self.services.lines(&service.name, LINES_MAX)?;
-            let newest = lines.iter().rev().find(|line| line.starts_with(prefix.as_str()));
-            said = format!("{said}, {}", newest.map_or("of no version", String::as_str));
+        if let (Some(prefix), Some(pid)) = (&service.version, status.pid) {
+            let prefix = prefix.replace("${pid}", &pid.to_string());
+            let version = self.version(&service.name, &prefix)?;
+            said = format!("{said}, version {}", version.as_deref().unwrap_or("unknown"));
         }
         Ok((said, status.pid))
+    }
+
+    /// It has settled, and may still be about to say which version it is.
+    fn version(&self, name: &str, prefix: &str) -> Result<Option<String>, ConformanceError> {
+        let begun = Instant::now();
+        loop {
+            let lines = self.services.lines(name, LINES_MAX)?;
+            let newest = lines.iter().rev().find_map(|line| line.strip_prefix(prefix));
+            if newest.is_some() || begun.elapsed() > VERSION_PATIENCE {
+                return Ok(newest.map(str::to_owned));
+            }
+            std::thread::sleep(POLL);
+        }
     }
 
     /// What the case itself says about the end.

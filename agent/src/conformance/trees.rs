@@ -22,7 +22,7 @@ use crate::capabilities::files::{Files, HostPath, HostRoot, Ownership};
 /// Begins the name of everything a step keeps beside.
 const SIDE: &str = ".sternway-";
 /// A text as short as this is shown and not hashed.
-const SHOWN_BYTES_MAX: usize = 60;
+const SHOWN_BYTES_MAX: usize = 200;
 
 /// Lays the tree `name` of a case out as the new folder `to`.
 pub(super) fn lay(case: &Case, name: &str, tree: &Tree, to: &Path) -> Result<(), ConformanceError> {

@@ -356,9 +356,7 @@ fn what_differs_with_the_same_answers_is_caught() {
 fn a_look_or_a_preparation_that_is_seen_from_outside_is_caught() {
     caught(Slip::LooksLoud, "quiet:look");
     caught(Slip::PreparesLoud, "quiet:prepare");
-    let report = proved(Slip::LookAsksAPeer);
-    let found = report.problems().find(|problem| problem.check.starts_with("quiet:look"));
-    assert!(found.is_some(), "{}", report.table("test"));
+    caught(Slip::LookAsksAPeer, "quiet:look");
 }
 
 #[test]
@@ -386,7 +384,7 @@ fn what_may_not_run_again_is_probed_or_undone_after_a_kill_and_never_doubled() {
         let report = proved_as(Slip::RefusesToGoOn, class, None);
         assert_eq!(failed(&report), [""; 0], "{}", report.table("test"));
         assert_eq!(report.notes.len(), 1);
-        assert!(report.rows.iter().any(|row| row.name == "kill" && row.tried > 10));
+        assert!(report.rows.iter().any(|row| row.name == "kill" && row.tried == 10));
     }
 }
 
