@@ -361,7 +361,7 @@ impl<'a> Proof<'a> {
             return Ok(Some(problem(&trial.name, None, message, vec![])));
         }
         if ended.dragged {
-            let message = "cancelled, it did not end by itself within two seconds";
+            let message = "cancelled, it did not end by itself within ten seconds";
             return Ok(Some(problem(&trial.name, ended.tripped, message, vec![])));
         }
         self.judged(&trial.name, &ended, &found, (&plain.start, &plain.end), trial.want)

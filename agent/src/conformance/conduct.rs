@@ -22,7 +22,7 @@ const UNDO_TRIES_MAX: u32 = 3;
 /// More than any phase of a case needs.
 const TIME: Duration = Duration::from_secs(20);
 /// In which a cancelled phase has to end by itself.
-pub(super) const GRACE: Duration = Duration::from_secs(2);
+pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 /// What is to happen to a step.
 #[derive(Debug, Clone, Default)]

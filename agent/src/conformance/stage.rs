@@ -187,6 +187,8 @@ impl Stage {
                         ConformanceError::Service { name: service.name.clone(), wanted: "started", cause }
                     })?;
             }
+            // A program that has not begun to read its files could not bear the next reset.
+            self.standing(service)?;
             pids.insert(service.name.clone(), status.pid);
         }
         self.peer.reset();

@@ -151,7 +151,7 @@ impl StandIn {
         let switched = switch(gate, &staged);
         if self.slip == Slip::DragsOn {
             let begun = Instant::now();
-            while gate.is_cancelled() && begun.elapsed() < Duration::from_secs(3) {
+            while gate.is_cancelled() && begun.elapsed() < Duration::from_secs(11) {
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
