@@ -1,8 +1,10 @@
-//! Past the pivot nothing is put back but by a person's word.
+//! Past the pivot nothing is put back but by a person's word, except a step that
+//! was cut in half, can tell so, and is begun again.
 
 use std::collections::BTreeSet;
 
 use sternway_core::ids::HostName;
+use sternway_core::manifest::Class;
 use sternway_core::run::Phase;
 
 use super::Invariant;
@@ -10,13 +12,18 @@ use crate::{Given, Seen};
 
 pub(super) struct Pivot {
     step: Option<u32>,
+    /// Steps that may be begun again behind it.
+    may_again: BTreeSet<u32>,
     past: BTreeSet<HostName>,
 }
 
 impl Pivot {
     pub(super) fn new(given: &Given) -> Self {
         let step = given.plan.steps.iter().position(|step| step.pivot);
-        Self { step: step.map(|step| step as u32), past: BTreeSet::new() }
+        let behind =
+            given.plan.steps.iter().enumerate().filter(|(at, _)| step.is_some_and(|step| *at > step));
+        let may_again = behind.filter(|(_, step)| step.class == Class::Probe).map(|(at, _)| at as u32);
+        Self { step: step.map(|step| step as u32), may_again: may_again.collect(), past: BTreeSet::new() }
     }
 }
 
@@ -29,7 +36,7 @@ impl Invariant for Pivot {
                 self.past.insert(host.clone());
             }
             Seen::Effect { host, step, phase: Phase::Undo, by_order: false, .. }
-                if self.past.contains(host) =>
+                if self.past.contains(host) && !self.may_again.contains(step) =>
             {
                 return Err(format!("{host} is past its pivot and puts step {step} back by itself"));
             }

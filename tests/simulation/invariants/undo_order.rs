@@ -53,7 +53,7 @@ impl Invariant for UndoOrder {
                 Effect::Decided(Decision::LateWave { wave, hosts }) => {
                     self.wave_of.extend(hosts.iter().map(|host| (host.clone(), *wave)));
                 }
-                Effect::Decided(Decision::HostDead { host, .. }) => {
+                Effect::Decided(Decision::HostDead { host, .. } | Decision::HostQuarantined { host, .. }) => {
                     self.finished.remove(host);
                 }
                 Effect::OrderUndo { host } => self.order(host)?,

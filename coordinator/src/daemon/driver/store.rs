@@ -59,7 +59,8 @@ impl Driver {
             return Err(DriverError::Superseded(cause));
         }
         self.rebuild()?;
-        self.epoch = self.database.epoch();
+        // What is stored may hold the epoch of this commit, whatever the error says.
+        self.epoch = self.epoch.max(self.database.epoch());
         let words = cause.to_string();
         let halts = match cause {
             StoreError::Guard { rollout, .. } => vec![(rollout, words.clone())],
