@@ -76,7 +76,8 @@ impl Conductor {
     fn went_back(&mut self, ahead: &Ahead, turn: &mut Turn, now: Timestamp) {
         if !std::mem::replace(&mut self.has_gone_back, true) || ahead.epoch >= self.epoch {
             self.epoch = ahead.epoch.max(self.epoch) + 1;
-            self.greeted.clear();
+            // Whoever is here may hear of it by the next permit or halt.
+            self.greeted = self.fleet.keys().cloned().collect();
             turn.commit.epoch = Some(self.epoch);
             for id in self.open_rollouts() {
                 self.apply(&id, Input::Restarted { epoch: self.epoch }, turn, now);
