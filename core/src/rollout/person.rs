@@ -192,9 +192,8 @@ impl Rollout {
         let Some(host) = self.hosts.get_mut(name) else {
             return turn.note(Note::UnknownHost { host: name.clone() });
         };
-        let question = match &host.state {
-            HostState::NeedsOperator { question: Some(question), .. } => question,
-            _ => return turn.note(Note::NothingAsked { host: name.clone(), choices: Vec::new() }),
+        let HostState::NeedsOperator { question: Some(question), .. } = &host.state else {
+            return turn.note(Note::NothingAsked { host: name.clone(), choices: Vec::new() });
         };
         if question.asked != asked || !question.choices.contains(&choice) {
             let choices = question.choices.clone();
