@@ -61,6 +61,9 @@ pub enum Line {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Said {
     Good,
+    /// A look that finds less to do than on a clean host, or nothing.
+    SeesPartial,
+    SeesFull,
     /// Verify found that it is not so.
     NotSo,
     Failed,

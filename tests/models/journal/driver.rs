@@ -91,7 +91,12 @@ impl Journal {
                 let trusts =
                     [Shortcut::ExitCodeIsEnough, Shortcut::DoneBeforeEffect].contains(&self.shortcut);
                 let is_so = self.stands(state, step, World::Full);
-                let answer = if phase != Phase::Verify || is_so || trusts { Said::Good } else { Said::NotSo };
+                let answer = match (phase, state.world[step as usize]) {
+                    (Phase::Look, World::Partial) => Said::SeesPartial,
+                    (Phase::Look, World::Full) => Said::SeesFull,
+                    (Phase::Verify, _) if !is_so && !trusts => Said::NotSo,
+                    _ => Said::Good,
+                };
                 state.doing = Doing::Returns { step, phase, answer };
             }
             Doing::Returns { step, phase, answer } => {
@@ -181,8 +186,13 @@ pub(super) fn answer(phase: Phase, said: Said) -> Answer {
             message: String::new(),
             undo_advised: true,
         }),
-        (_, Phase::Look) => {
-            Answer::Looked(Looked { findings: vec![], actions: vec![action()], state: vec![] })
+        (said, Phase::Look) => {
+            let actions = match said {
+                Said::SeesFull => vec![],
+                Said::SeesPartial => vec![action("the rest")],
+                _ => vec![action("all of it")],
+            };
+            Answer::Looked(Looked { findings: vec![], actions, state: vec![] })
         }
         (_, Phase::Prepare) => Answer::Prepared(Prepared { summary: String::new(), state: vec![] }),
         (_, Phase::Apply) => Answer::Applied(outcome),
@@ -197,6 +207,6 @@ pub(super) fn answer(phase: Phase, said: Said) -> Answer {
     }
 }
 
-fn action() -> Action {
-    Action { summary: String::new(), target: String::new(), before: None, after: None, risk: Risk::Low }
+fn action(what: &str) -> Action {
+    Action { summary: what.into(), target: String::new(), before: None, after: None, risk: Risk::Low }
 }
