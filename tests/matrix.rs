@@ -95,6 +95,14 @@ fn has_test(text: &str, name: &str) -> bool {
     })
 }
 
+/// Where the manifest says that this test binary begins.
+fn first_file(folder: &Path, binary: &str) -> Option<PathBuf> {
+    let manifest: toml::Table = toml::from_str(&fs::read_to_string(folder.join("Cargo.toml")).ok()?).ok()?;
+    let tests = manifest.get("test")?.as_array()?;
+    let named = tests.iter().find(|test| test.get("name").and_then(toml::Value::as_str) == Some(binary))?;
+    named.get("path")?.as_str().map(PathBuf::from)
+}
+
 /// Why `test` names no test, if it does not.
 fn missing(test: &str, packages: &BTreeMap<String, PathBuf>) -> Option<String> {
     let [package, binary, path] = test.splitn(3, "::").collect::<Vec<_>>()[..] else {
@@ -102,10 +110,12 @@ fn missing(test: &str, packages: &BTreeMap<String, PathBuf>) -> Option<String> {
     };
     let Some(folder) = packages.get(package) else { return Some(format!("no package is called {package}")) };
     let name = path.rsplit("::").next().unwrap_or(path);
+    let begins_in = first_file(folder, binary);
     let is_of_binary = |source: &Path| {
         let inside = source.strip_prefix(folder).expect("it is below");
-        let names = inside.iter().chain(inside.file_stem());
-        binary == "lib" || names.into_iter().any(|part| part.to_string_lossy() == binary)
+        let beside = begins_in.as_ref().is_some_and(|file| inside.parent() == file.parent());
+        let mut names = inside.iter().chain(inside.file_stem());
+        binary == "lib" || beside || names.any(|part| part.to_string_lossy() == binary)
     };
     let found = sources(folder)
         .into_iter()

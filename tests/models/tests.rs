@@ -1,5 +1,7 @@
 //! The protocols hold over their whole space, and no shortcut does.
 
+#![expect(clippy::print_stdout, reason = "how much was tried stands beside the result")]
+
 use sternway_core::manifest::Class;
 
 use crate::examine::{Examined, everything, until_broken};
