@@ -308,11 +308,17 @@ impl Driver {
     }
 
     fn accept(&mut self, rollout: RolloutId, sealed: &[u8], admitted: Admitted) -> Result<(), DriverError> {
+        if let Err(error) = self.parts.plans.keep(admitted.id(), sealed) {
+            // Ending here would only mean to be offered it again at the next start.
+            tracing::error!(error = chain(&error), "could not keep the plan");
+            let (plan, code, reason) = (admitted.id(), "not-kept".into(), chain(&error));
+            self.parts.outbox.say(FromAgent::Refused { plan, code, reason });
+            return Ok(());
+        }
         // A settled run gives way: whoever signed the next plan has seen its end.
         if let Some(old) = self.active.take() {
             self.close(&old.plan);
         }
-        self.parts.plans.keep(admitted.id(), sealed)?;
         tracing::info!(rollout = %rollout, plan = %admitted.id().short(), "accepts the plan");
         let signers = admitted.signers().to_vec();
         let run = Run::new(admitted.plan());

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::ballast;
+use crate::{ballast, crash};
 
 /// Why a durable write, or the removal of a file, did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -46,10 +46,13 @@ pub fn write(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), DurableError> {
 fn try_write(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), DurableError> {
     let directory = directory_of(path);
     let (temporary, mut file) = create_beside(path, mode)?;
+    crash::point("durable.created", "");
     let written = file
         .set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))
         .and_then(|()| file.write_all(bytes))
+        .inspect(|()| crash::point("durable.written", ""))
         .and_then(|()| file.sync_all())
+        .inspect(|()| crash::point("durable.synced", ""))
         .map_err(at("write", &temporary))
         .and_then(|()| fs::rename(&temporary, path).map_err(at("rename into place", path)));
     if let Err(error) = written {
@@ -57,7 +60,8 @@ fn try_write(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), DurableError> {
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
-    sync_directory(directory)
+    crash::point("durable.renamed", "");
+    sync_directory(directory).inspect(|()| crash::point("durable.done", ""))
 }
 
 /// Removes a file and makes its absence durable; absent already is well.
@@ -66,7 +70,10 @@ fn try_write(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), DurableError> {
 /// Any failure of the file system.
 pub fn remove(path: &Path) -> Result<(), DurableError> {
     match fs::remove_file(path) {
-        Ok(()) => sync_directory(directory_of(path)),
+        Ok(()) => {
+            crash::point("durable.removed", "");
+            sync_directory(directory_of(path))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(at("remove", path)(error)),
     }

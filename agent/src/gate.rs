@@ -30,6 +30,7 @@ use crate::capabilities::files::Files;
 use crate::capabilities::http::HttpClient;
 use crate::capabilities::services::Services;
 use crate::capabilities::{ErrorKind, HostError};
+use crate::crash;
 use crate::points::Points;
 
 /// How many host calls one phase may make.
@@ -294,7 +295,15 @@ impl Gate {
                 format!("{call} came after the end of the time of {}", self.phase),
             ));
         }
-        if effect == Effect::Mutate { self.act_recorded(request) } else { self.act(request) }
+        let changes = matches!(effect, Effect::Stage | Effect::Mutate);
+        if changes {
+            crash::point("call.begins", call);
+        }
+        let answer = if effect == Effect::Mutate { self.act_recorded(request) } else { self.act(request) };
+        if changes {
+            crash::point("call.ended", call);
+        }
+        answer
     }
 
     fn check_grants(&self, request: &Request, scope: Option<&str>) -> Result<(), HostError> {

@@ -7,23 +7,27 @@
 //! which is the record's own hash. All numbers are little endian.
 
 mod file;
+mod told;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
+use std::sync::Arc;
 
 use sternway_core::ids::{HostName, JournalId, PlanId};
-use sternway_core::run::{Entry, Input, Record};
+use sternway_core::run::{Ending, Entry, Input, Record};
 use sternway_core::time::Timestamp;
 use sternway_core::wire::Event;
 
+use crate::crash;
+
 pub use file::JournalError;
 use file::JournalFile;
+pub use told::Told;
+pub use watch::watch;
 
 use crate::report::Ended;
 
-/// Records kept in memory for the coordinator before it acknowledges them;
-/// beyond, they are read from the file again.
-const UNACKED_MAX: usize = 4096;
 /// An acknowledgement this much newer than the one written down is written down
 /// with the next record that is synced anyway.
 const ACKED_APART: u64 = 8;
@@ -53,6 +57,14 @@ pub struct Mark {
     pub value: Option<Vec<u8>>,
 }
 
+/// What stands in a journal, oldest first, also while an agent has it open.
+///
+/// # Errors
+/// It cannot be read, or it is damaged.
+pub fn look(path: &Path) -> Result<Vec<(u64, Timestamp, Record)>, JournalError> {
+    file::look(path)
+}
+
 /// The open journal. Whatever it refused never happened.
 #[derive(Debug)]
 pub struct Journal {
@@ -60,15 +72,12 @@ pub struct Journal {
     id: JournalId,
     runs: BTreeMap<PlanId, RunRecords>,
     accepted: BTreeSet<PlanId>,
-    unacked: VecDeque<Event>,
+    told: Arc<Told>,
     /// Newest first.
     endings: VecDeque<Ended>,
     epoch: u64,
     time_floor: Timestamp,
-    /// Appended, but not yet known to be on disk: not told to anybody.
-    durable: u64,
-    /// Newest record that a coordinator acknowledged, and the newest such note in the file.
-    acked: u64,
+    /// The newest note of an acknowledgement in the file.
     acked_noted: u64,
 }
 
@@ -86,7 +95,7 @@ impl Journal {
     ) -> Result<Self, JournalError> {
         let (file, records) = JournalFile::open(path)?;
         let is_new = records.is_empty();
-        let mut journal = Self::of(file, fresh, records);
+        let mut journal = Self::of(path, file, fresh, records);
         match is_new {
             true => {
                 journal.append(now, Record::Opened { journal: fresh, host: host.clone() })?;
@@ -106,27 +115,25 @@ impl Journal {
     /// There is none, or it is damaged.
     pub fn look(path: &Path) -> Result<Self, JournalError> {
         let (file, records) = JournalFile::look(path)?;
-        Ok(Self::of(file, JournalId([0; 16]), records))
+        Ok(Self::of(path, file, JournalId([0; 16]), records))
     }
 
-    fn of(file: JournalFile, id: JournalId, records: Vec<file::Read>) -> Self {
+    fn of(path: &Path, file: JournalFile, id: JournalId, records: Vec<file::Read>) -> Self {
         let mut journal = Self {
             file,
             id,
             runs: BTreeMap::new(),
             accepted: BTreeSet::new(),
-            unacked: VecDeque::new(),
+            told: Arc::new(Told::new(path.to_path_buf(), id)),
             endings: VecDeque::new(),
             epoch: 0,
             time_floor: Timestamp::default(),
-            durable: 0,
-            acked: 0,
             acked_noted: 0,
         };
         for (sequence, at, record) in records {
             journal.take_in(sequence, at, &record);
         }
-        journal.durable = journal.file.last();
+        journal.told.durable(journal.file.last());
         journal
     }
 
@@ -171,9 +178,15 @@ impl Journal {
         // A clock that stepped back must not make the record look older than the last.
         let at = now.max(self.time_floor);
         self.note_acked(at, &record)?;
-        let sequence = self.file.append(at, &record)?;
+        crash::at_record("journal.begins", &record);
+        self.told.at_work(true);
+        let appended = self.file.append(at, &record);
+        self.told.at_work(false);
+        let sequence = appended?;
+        crash::at_record("journal.written", &record);
         if record.must_be_durable() {
             self.sync()?;
+            crash::at_record("journal.synced", &record);
         }
         self.take_in(sequence, at, &record);
         Ok(sequence)
@@ -183,8 +196,8 @@ impl Journal {
     /// is only about the acknowledgement of a note.
     fn note_acked(&mut self, at: Timestamp, next: &Record) -> Result<(), JournalError> {
         let rides = matches!(next, Record::Run { .. }) && next.must_be_durable();
-        if rides && self.acked >= self.acked_noted + ACKED_APART {
-            let record = Record::Acked { sequence: self.acked };
+        if rides && self.newest_acked() >= self.acked_noted + ACKED_APART {
+            let record = Record::Acked { sequence: self.newest_acked() };
             let sequence = self.file.append(at, &record)?;
             self.take_in(sequence, at, &record);
         }
@@ -204,51 +217,49 @@ impl Journal {
 
     /// Everything appended so far is on disk when this returns.
     pub fn sync(&mut self) -> Result<(), JournalError> {
-        self.file.sync()?;
-        self.durable = self.file.last();
+        self.told.at_work(true);
+        let synced = self.file.sync();
+        self.told.at_work(false);
+        synced?;
+        self.told.durable(self.file.last());
         Ok(())
     }
 
     /// Durable records after `sequence`, at most `max`.
+    ///
+    /// # Errors
+    /// What was acknowledged once is asked for again, and cannot be read.
     pub fn events_after(&self, sequence: u64, max: usize) -> Result<Vec<Event>, JournalError> {
-        let kept_from = self.unacked.front().map_or(self.durable + 1, |event| event.sequence);
-        if sequence + 1 >= kept_from {
-            let skip = usize::try_from(sequence + 1 - kept_from).unwrap_or(usize::MAX);
-            let events = self.unacked.iter().skip(skip).take(max);
-            return Ok(events.take_while(|event| event.sequence <= self.durable).cloned().collect());
-        }
-        let records = self.file.read_after(sequence, max)?;
-        Ok(records
-            .into_iter()
-            .take_while(|(sequence, _, _)| *sequence <= self.durable)
-            .map(|(sequence, at, record)| Event { sequence, at, told: record.told() })
-            .collect())
+        self.told.events_after(sequence, max)
     }
 
     /// The newest record that a coordinator acknowledged, as far as is remembered.
     pub fn newest_acked(&self) -> u64 {
-        self.acked
+        self.told.newest_acked()
     }
 
-    /// The coordinator has everything up to `sequence`; what it has need not be
-    /// kept in memory. Written down only now and then: it says so again when the
-    /// link is made.
-    pub fn acked(&mut self, sequence: u64) {
-        self.acked = self.acked.max(sequence.min(self.last()));
-        while self.unacked.front().is_some_and(|event| event.sequence <= sequence) {
-            self.unacked.pop_front();
-        }
+    /// As [`Told::acked`].
+    pub fn acked(&self, sequence: u64) {
+        self.told.acked(sequence);
+    }
+
+    /// What the link sees of it, behind a lock that no disk holds.
+    pub fn told(&self) -> Arc<Told> {
+        Arc::clone(&self.told)
     }
 
     fn take_in(&mut self, sequence: u64, at: Timestamp, record: &Record) {
         self.time_floor = self.time_floor.max(at);
-        self.unacked.push_back(Event { sequence, at, told: record.told() });
-        if self.unacked.len() > UNACKED_MAX {
-            self.unacked.pop_front();
-        }
+        self.told.take_in(Event { sequence, at, told: record.told() });
         match record {
-            Record::Opened { journal, .. } => self.id = *journal,
-            Record::EpochSeen { epoch } => self.epoch = self.epoch.max(*epoch),
+            Record::Opened { journal, .. } => {
+                self.id = *journal;
+                self.told.opened(self.id);
+            }
+            Record::EpochSeen { epoch } => {
+                self.epoch = self.epoch.max(*epoch);
+                self.told.saw(self.epoch);
+            }
             Record::Run { plan, input } => {
                 if matches!(input, Input::Accepted { .. }) {
                     self.accepted.insert(*plan);
@@ -264,7 +275,7 @@ impl Journal {
                 run.entries.push(Entry { sequence, at, input: input.clone() });
             }
             Record::Acked { sequence } => {
-                self.acked = self.acked.max(*sequence);
+                self.told.was_acked(*sequence);
                 self.acked_noted = self.acked_noted.max(*sequence);
             }
             Record::Measured { .. } => {}
@@ -285,11 +296,13 @@ impl Journal {
                 mark.or_insert(Mark { note: vec![], value: None }).value = Some(value.clone());
             }
         }
+        self.told.holds(self.runs.keys().next().copied());
     }
 
     /// Lets go of a closed run; that it was accepted is never forgotten.
     pub fn forget(&mut self, plan: PlanId) {
         self.runs.remove(&plan);
+        self.told.holds(self.runs.keys().next().copied());
     }
 }
 

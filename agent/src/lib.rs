@@ -15,6 +15,7 @@ pub mod clock;
 pub mod config;
 pub mod conformance;
 pub mod control;
+pub mod crash;
 pub mod driver;
 pub mod durable;
 pub mod gate;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use sternway_core::ids::HostName;
 
 use crate::config::Config;
-use crate::journal::Journal;
+use crate::journal::{Journal, Told};
 use crate::message::{FromLink, Message};
 use crate::outbox::{Inbox, Outbox};
 
@@ -31,13 +31,14 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(20);
 struct Shared {
     host: HostName,
     fleet: sternway_core::ids::FleetId,
-    journal: Arc<Mutex<Journal>>,
+    journal: Arc<Told>,
     to_driver: mpsc::Sender<Message>,
 }
 
 impl Shared {
-    fn with_journal<T>(&self, look: impl FnOnce(&mut Journal) -> T) -> T {
-        look(&mut self.journal.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Not the journal itself: whoever writes there may wait for a disk.
+    fn with_journal<T>(&self, look: impl FnOnce(&Told) -> T) -> T {
+        look(&self.journal)
     }
 
     /// The driver lives as long as the process; when it is gone so are we.
@@ -106,6 +107,7 @@ impl Link {
     ) -> Result<(Self, Outbox), LinkError> {
         let client = tls::client_config(&config.identity)?;
         let (outbox, inbox) = Outbox::new();
+        let journal = journal.lock().unwrap_or_else(PoisonError::into_inner).told();
         let shared = Shared { host: config.host.clone(), fleet, journal, to_driver };
         Ok((Self { address: config.coordinator, client, shared, inbox }, outbox))
     }

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capabilities::files::{HostPath, HostRoot};
 use crate::capabilities::{ErrorKind, HostError};
+use crate::crash;
 use crate::durable::{self, DurableError};
 
 /// The tag of a point that is not offered.
@@ -213,6 +214,7 @@ impl Points {
 
     /// Replaces the unfinished snapshot by the one that is offered.
     fn offer(&self, mut made: SnapshotFile, tag: &str) -> Result<PointInfo, PointsError> {
+        crash::point("points.archived", "");
         let unfinished = made.id;
         made.tags = StringList::default();
         made.tags.add(tag.to_owned());

@@ -23,6 +23,7 @@ pub(crate) use root::Spot;
 pub use root::{HostPath, HostRoot};
 
 use crate::capabilities::{ErrorKind, HostError};
+use crate::crash;
 use tree::Kind;
 
 /// The most that one `read` answers.
@@ -299,6 +300,7 @@ impl Files {
         }
         let flags = if live.is_some() { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
         rename(directory, &side, &spot.name, flags).map_err(io("switch", path))?;
+        crash::point("files.switched", "");
         sync(&spot, path)?;
         Ok(true)
     }
@@ -327,6 +329,7 @@ impl Files {
             }
             Err(error) => return Err(io("take away", path)(error)),
         }
+        crash::point("files.taken-away", "");
         sync(&spot, path)?;
         Ok(true)
     }

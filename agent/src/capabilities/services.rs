@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::capabilities::{ErrorKind, HostError};
-use crate::{durable, keeper};
+use crate::{crash, durable, keeper};
 
 const POLL: Duration = Duration::from_millis(15);
 /// How long a new keeper may take to say its first word, after it has ended
@@ -216,6 +216,7 @@ impl Services {
             durable::write(&directory.join("definition.json"), 0o600, &bytes)
                 .map_err(|error| kept(&error))?;
             self.spawn_keeper(name).map_err(|cause| kept(&cause))?;
+            crash::point("services.keeper-spawned", "");
         }
         self.settle(&definition, is_kept, deadline, give_up)
     }
@@ -240,6 +241,7 @@ impl Services {
         } else if let Some(orphan) = record.process {
             orphan.signal_group(Signal::TERM);
         }
+        crash::point("services.told-to-end", "");
         loop {
             let now = keeper::read_record(&directory).unwrap_or_else(|| record.clone());
             let alive = now.process.filter(keeper::Identity::is_alive);

@@ -9,6 +9,7 @@ use sternway_core::trust::{Admitted, Keyring, Sealed};
 
 use super::{Driver, DriverError};
 use crate::clock;
+use crate::crash;
 use crate::durable::{self, DurableError};
 
 #[derive(Debug, Clone)]
@@ -92,7 +93,7 @@ impl PlanStore {
     }
 
     pub(super) fn keep(&self, plan: PlanId, sealed: &[u8]) -> Result<(), PlanError> {
-        Ok(durable::write(&self.path(plan), 0o600, sealed)?)
+        Ok(durable::write(&self.path(plan), 0o600, sealed).inspect(|()| crash::point("plan.kept", ""))?)
     }
 
     /// Nothing depends on its absence.
@@ -100,6 +101,7 @@ impl PlanStore {
         if let Err(error) = durable::remove(&self.path(plan)) {
             tracing::warn!(%error, "a finished plan stays on disk");
         }
+        crash::point("plan.removed", "");
     }
 
     /// The signatures are proven again; validity was judged when it was accepted.

@@ -100,6 +100,85 @@ fn parse(bytes: &[u8]) -> Option<Framed<'_>> {
     })
 }
 
+/// Without the room at the end that nothing was written to; most of a file is that.
+fn without_zeros(bytes: &[u8]) -> &[u8] {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let used = bytes.chunks(ZEROS.len()).rposition(|chunk| *chunk != ZEROS[..chunk.len()]);
+    &bytes[..used.map_or(0, |last| (last + 1) * ZEROS.len()).min(bytes.len())]
+}
+
+/// Every whole record from the beginning on, and where they end.
+struct ReadAll {
+    records: Vec<Read>,
+    end: u64,
+    last: u64,
+    chain: [u8; 32],
+}
+
+fn read_all(path: &Path, bytes: &[u8]) -> Result<ReadAll, JournalError> {
+    let mut read = ReadAll { records: Vec::new(), end: 0, last: 0, chain: [0; 32] };
+    while let Some(framed) = parse(&bytes[read.end as usize..]) {
+        if framed.sequence != read.last + 1 || framed.previous != read.chain {
+            break;
+        }
+        read.records.push(understand(path, &framed)?);
+        read.end += framed.bytes as u64;
+        read.last = framed.sequence;
+        read.chain = framed.hash;
+    }
+    // A torn tail has nothing whole behind it. Whole records behind a bad
+    // one are damage, and dropping them would lose what was promised.
+    let rest = without_zeros(&bytes[read.end as usize..]);
+    let later = (0..rest.len())
+        .filter(|at| rest[*at..].starts_with(&MAGIC))
+        .filter_map(|at| parse(&rest[at..]))
+        .any(|framed| framed.sequence > read.last);
+    match later {
+        true => {
+            Err(JournalError::Corrupt { path: path.to_path_buf(), offset: read.end, sequence: read.last + 1 })
+        }
+        false => Ok(read),
+    }
+}
+
+fn understand(path: &Path, framed: &Framed<'_>) -> Result<Read, JournalError> {
+    let record = ciborium::from_reader(framed.body).map_err(|cause| JournalError::Unknown {
+        path: path.to_path_buf(),
+        sequence: framed.sequence,
+        cause: cause.to_string(),
+    })?;
+    Ok((framed.sequence, framed.at, record))
+}
+
+/// Reads without taking the file: another agent may have it open, and a record
+/// that it is writing at this moment is not there yet.
+pub(super) fn look(path: &Path) -> Result<Vec<Read>, JournalError> {
+    let fail = |cause| JournalError::Io { step: "read", path: path.to_path_buf(), cause };
+    Ok(read_all(path, &std::fs::read(path).map_err(fail)?)?.records)
+}
+
+/// Reads records again from the disk, for a coordinator that forgot.
+pub(super) fn read_after(path: &Path, sequence: u64, max: usize) -> Result<Vec<Read>, JournalError> {
+    let mut records = look(path)?;
+    records.retain(|(number, _, _)| *number > sequence);
+    records.truncate(max);
+    Ok(records)
+}
+
+/// Btrfs writes every change to a new place, so that room written beforehand is
+/// no room; a file that is marked while it is empty is written in place.
+fn write_in_place(file: &File) {
+    const BTRFS: i64 = 0x9123_683E;
+    if !rustix::fs::fstatfs(file).is_ok_and(|about| i64::from(about.f_type) == BTRFS) {
+        return;
+    }
+    let marked = rustix::fs::ioctl_getflags(file)
+        .and_then(|flags| rustix::fs::ioctl_setflags(file, flags | rustix::fs::IFlags::NOCOW));
+    if let Err(errno) = marked {
+        tracing::warn!(%errno, "the journal may stop when the disk is full: btrfs does not write it in place");
+    }
+}
+
 impl JournalFile {
     pub(super) fn open(path: &Path) -> Result<(Self, Vec<Read>), JournalError> {
         let fail = |step| move |cause| JournalError::Io { step, path: path.to_path_buf(), cause };
@@ -115,6 +194,7 @@ impl JournalFile {
             .map_err(fail("open"))?;
         file.try_lock().map_err(|_| JournalError::Locked { path: path.to_path_buf() })?;
         if is_new {
+            write_in_place(&file);
             durable::sync_directory(path.parent().unwrap_or(Path::new("/")))?;
         }
         let bytes = std::fs::read(path).map_err(fail("read"))?;
@@ -127,10 +207,17 @@ impl JournalFile {
             chain: [0; 32],
             poisoned: false,
         };
-        let records = opened.read_all(&bytes)?;
+        let read = read_all(path, &bytes)?;
+        (opened.end, opened.last, opened.chain) = (read.end, read.last, read.chain);
         opened.drop_torn_tail(&bytes)?;
-        opened.make_room()?;
-        Ok((opened, records))
+        match opened.make_room() {
+            // What is there already must be readable, and usable, on a full disk.
+            Err(error) if !is_new && opened.end < opened.room => {
+                tracing::warn!(%error, "the journal could not grow; it goes on in the room it has");
+            }
+            done => done?,
+        }
+        Ok((opened, read.records))
     }
 
     /// Reads without the lock and changes nothing; nothing can be appended.
@@ -146,54 +233,18 @@ impl JournalFile {
             chain: [0; 32],
             poisoned: true,
         };
-        let records = looked.read_all(&bytes)?;
-        Ok((looked, records))
+        let read = read_all(path, &bytes)?;
+        (looked.end, looked.last, looked.chain) = (read.end, read.last, read.chain);
+        Ok((looked, read.records))
     }
 
     pub(super) fn last(&self) -> u64 {
         self.last
     }
 
-    fn read_all(&mut self, bytes: &[u8]) -> Result<Vec<Read>, JournalError> {
-        let mut records = Vec::new();
-        while let Some(framed) = parse(&bytes[self.end as usize..]) {
-            if framed.sequence != self.last + 1 || framed.previous != self.chain {
-                break;
-            }
-            records.push(self.understand(&framed)?);
-            self.end += framed.bytes as u64;
-            self.last = framed.sequence;
-            self.chain = framed.hash;
-        }
-        // A torn tail has nothing whole behind it. Whole records behind a bad
-        // one are damage, and dropping them would lose what was promised.
-        let rest = &bytes[self.end as usize..];
-        let later = (0..rest.len())
-            .filter(|at| rest[*at..].starts_with(&MAGIC))
-            .filter_map(|at| parse(&rest[at..]))
-            .any(|framed| framed.sequence > self.last);
-        match later {
-            true => Err(JournalError::Corrupt {
-                path: self.path.clone(),
-                offset: self.end,
-                sequence: self.last + 1,
-            }),
-            false => Ok(records),
-        }
-    }
-
-    fn understand(&self, framed: &Framed<'_>) -> Result<Read, JournalError> {
-        let record = ciborium::from_reader(framed.body).map_err(|cause| JournalError::Unknown {
-            path: self.path.clone(),
-            sequence: framed.sequence,
-            cause: cause.to_string(),
-        })?;
-        Ok((framed.sequence, framed.at, record))
-    }
-
     /// Clears what a power cut left of a record that was never promised.
     fn drop_torn_tail(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
-        let rest = &bytes[self.end as usize..];
+        let rest = without_zeros(&bytes[self.end as usize..]);
         let Some(dirty) = rest.iter().rposition(|byte| *byte != 0) else { return Ok(()) };
         let zeros = vec![0; dirty + 1];
         self.file.write_all_at(&zeros, self.end).map_err(|cause| self.io("clear the torn tail of", cause))?;
@@ -265,22 +316,5 @@ impl JournalFile {
             self.poisoned = true;
             self.io("sync", cause)
         })
-    }
-
-    /// Reads records again from the disk, for a coordinator that forgot.
-    pub(super) fn read_after(&self, sequence: u64, max: usize) -> Result<Vec<Read>, JournalError> {
-        let bytes = std::fs::read(&self.path).map_err(|cause| self.io("read", cause))?;
-        let mut at = 0;
-        let mut records = Vec::new();
-        while let Some(framed) = parse(&bytes[at..]) {
-            if framed.sequence > sequence {
-                records.push(self.understand(&framed)?);
-            }
-            if records.len() == max {
-                break;
-            }
-            at += framed.bytes;
-        }
-        Ok(records)
     }
 }

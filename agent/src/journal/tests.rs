@@ -130,9 +130,9 @@ fn nothing_is_told_before_it_is_on_disk() {
     let mut journal = open(&folder.path().join("journal")).unwrap();
     let looking = Input::Began { step: 0, phase: Phase::Look, attempt: 1 };
     journal.append_input(Timestamp(2_000), plan(), looking).unwrap();
-    assert_eq!(journal.events_after(0, 10).unwrap().len(), 1, "the unsynced record is held back");
+    assert_eq!(journal.told().events_after(0, 10).unwrap().len(), 1, "the unsynced record is held back");
     journal.append_input(Timestamp(2_000), plan(), began(0)).unwrap();
-    assert_eq!(journal.events_after(0, 10).unwrap().len(), 3);
+    assert_eq!(journal.told().events_after(0, 10).unwrap().len(), 3);
 }
 
 #[test]
@@ -140,10 +140,10 @@ fn a_coordinator_that_forgot_is_told_everything_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal");
     fill(&path, 5);
-    let mut journal = open(&path).unwrap();
-    journal.acked(4);
+    let journal = open(&path).unwrap();
+    journal.told().acked(4);
     let numbers = |after| -> Vec<u64> {
-        journal.events_after(after, 100).unwrap().iter().map(|event| event.sequence).collect()
+        journal.told().events_after(after, 100).unwrap().iter().map(|event| event.sequence).collect()
     };
     assert_eq!(numbers(4), [5, 6]);
     assert_eq!(numbers(0), [1, 2, 3, 4, 5, 6]);

@@ -12,7 +12,7 @@ use sternway_core::wire::{
 };
 
 use super::{CONNECT_WITHIN, Shared};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{JournalError, Told};
 use crate::message::FromLink;
 use crate::outbox::{Fetch, Inbox};
 
@@ -105,13 +105,9 @@ async fn greet(
     }
 }
 
-fn greeting(shared: &Shared, journal: &Journal) -> Result<Greeting, JournalError> {
+fn greeting(shared: &Shared, journal: &Told) -> Result<Greeting, JournalError> {
     let acked = journal.newest_acked();
-    let open = journal.open_runs().next();
-    let rollout = open.and_then(|(_, records)| match &records.entries.first()?.input {
-        Input::Accepted { rollout, .. } => Some(rollout.clone()),
-        _ => None,
-    });
+    let (plan, rollout) = journal.open_run();
     Ok(Greeting {
         protocol: PROTOCOL,
         version: env!("CARGO_PKG_VERSION").into(),
@@ -122,7 +118,7 @@ fn greeting(shared: &Shared, journal: &Journal) -> Result<Greeting, JournalError
         epoch: journal.epoch(),
         acked,
         times: journal.events_after(acked, TIMES_MAX)?.iter().map(|event| event.at).collect(),
-        plan: open.map(|(plan, _)| plan),
+        plan,
         rollout,
     })
 }

@@ -12,6 +12,7 @@ use rustix::fs::{Mode, Timespec};
 use super::{Indexed, mode, unreadable};
 use crate::capabilities::files::tree::{self, Metadata};
 use crate::capabilities::{ErrorKind, HostError};
+use crate::crash;
 
 /// Restores a file, link or tree to a name that does not exist; synced bottom-up.
 pub(super) fn restore(
@@ -40,6 +41,7 @@ fn restore_node(
             indexed.dump(node, &mut writer).map_err(unreadable)?;
             writer.flush().map_err(failed)?;
             drop(writer);
+            crash::point("files.restored", "");
             finish(file.as_fd(), node, &metadata).map_err(failed)?;
             file.sync_all().map_err(failed)
         }

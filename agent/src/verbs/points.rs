@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::Subcommand;
 use sternway_agent::capabilities::files::HostPath;
 use sternway_agent::config::Config;
+use sternway_agent::crash;
 use sternway_agent::host::Host;
 use sternway_agent::points::PointInfo;
 
@@ -48,6 +49,7 @@ enum PointsVerbError {
 }
 
 pub(crate) fn run(verb: &Points, config: &Path, json: bool) -> Result<(), Failure> {
+    crash::arm();
     let host = Host::new(&Config::load(config)?)?;
     let points = host.points()?;
     match verb {

@@ -7,17 +7,20 @@ use sternway_agent::config::Config;
 use sternway_agent::control::Door;
 use sternway_agent::driver::{Driver, Parts, PlanStore};
 use sternway_agent::halt::HaltFlag;
-use sternway_agent::journal::Journal;
+use sternway_agent::journal::{self, Journal};
 use sternway_agent::message::Message;
 use sternway_agent::outbox::Outbox;
 use sternway_agent::steps::Steps;
-use sternway_agent::{ballast, clock, durable, link};
+use sternway_agent::{ballast, clock, crash, durable, link};
 use sternway_core::ids::JournalId;
+use sternway_core::time::Millis;
+use sternway_core::wire::FromAgent;
 
 use crate::output::Failure;
 
 pub(crate) fn serve(config_path: &Path) -> Result<(), Failure> {
     start_telemetry("info");
+    crash::arm();
     let config = Config::load(config_path)?;
     Agent::assemble(&config, true)?.work()
 }
@@ -41,6 +44,7 @@ impl Agent {
         getrandom::fill(&mut fresh).map_err(std::io::Error::other)?;
         let journal = Journal::open(&config.journal_path(), &config.host, JournalId(fresh), clock::now())?;
         tracing::info!(host = %config.host, journal = %journal.id().short(), records = journal.last(), "starts");
+        let told = journal.told();
         let journal = Arc::new(Mutex::new(journal));
         let (messages, inbox) = mpsc::channel();
         // Before the halt flag is read: who sets it now is either read or heard.
@@ -50,6 +54,11 @@ impl Agent {
             true => link::start(config, keyring.fleet(), Arc::clone(&journal), messages.clone())?,
             false => Outbox::nowhere(),
         };
+        let to_coordinator = outbox.clone();
+        journal::watch(told, move |since| {
+            let since = since.map(|length| Millis(u64::try_from(length.as_millis()).unwrap_or(u64::MAX)));
+            to_coordinator.say(FromAgent::Stalled { since });
+        })?;
         steps.report_to(outbox.clone());
         stop_on_signal(messages.clone())?;
         let driver = Driver::new(Parts {

@@ -154,9 +154,10 @@ async fn hello(connection: &Connection) -> Result<(SendStream, Reader, Greeting)
     let mut reader = Reader { receive, decoder: Decoder::new(FRAME_BYTES_MAX) };
     match reader.next().await? {
         FromAgent::Hello(greeting) => Ok((send, reader, greeting)),
-        FromAgent::Events(_) | FromAgent::Refused { .. } | FromAgent::Tick { .. } => {
-            Err(SessionError::NotAHello)
-        }
+        FromAgent::Events(_)
+        | FromAgent::Refused { .. }
+        | FromAgent::Stalled { .. }
+        | FromAgent::Tick { .. } => Err(SessionError::NotAHello),
     }
 }
 
@@ -187,6 +188,12 @@ impl Link {
                 }
                 FromAgent::Refused { plan, code, reason } => {
                     self.tell(HostSaid::Refused { plan, code, reason }).await?;
+                }
+                FromAgent::Stalled { since: Some(since) } => {
+                    tracing::error!(host = %self.host, %since, "journal stalled: this host's disk does not answer");
+                }
+                FromAgent::Stalled { since: None } => {
+                    tracing::info!(host = %self.host, "this host's disk answers again");
                 }
                 FromAgent::Tick { plan, step, stage, done, total, unit } => {
                     let text = progress_text(&stage, done, total, &unit);

@@ -52,6 +52,10 @@ pub enum FromAgent {
         code: String,
         reason: String,
     },
+    /// The disk of the journal does not answer, since so long; with nothing, it does again.
+    Stalled {
+        since: Option<Millis>,
+    },
     /// Newest droppable progress of a step.
     Tick {
         plan: PlanId,

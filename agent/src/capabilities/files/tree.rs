@@ -10,6 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
+use crate::crash;
+
 const DEPTH_MAX: usize = 128;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,6 +168,7 @@ fn copy_entry(from: (BorrowedFd<'_>, &OsStr), to: (BorrowedFd<'_>, &OsStr), dept
             let mut source = open_file(from.0, from.1)?;
             let mut target = create_file(to.0, to.1)?;
             io::copy(&mut source, &mut target)?;
+            crash::point("files.copied", "");
             write_xattrs(target.as_fd(), &read_xattrs(source.as_fd())?)?;
             set_metadata(target.as_fd(), &Metadata::of(&found))?;
             target.sync_all()
