@@ -116,7 +116,7 @@ pub fn all() -> impl Iterator<Item = (String, &'static str)> {
 }
 
 fn rides_along(kind: &str) -> bool {
-    ["began-look", "began-prepare", "began-verify", "ended-look", "ended-prepare"].contains(&kind)
+    ["began-look", "began-prepare", "began-verify", "ended-look", "ended-prepare", "acked"].contains(&kind)
 }
 
 /// The kind of a record, one of [`RECORDS`].

@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
-use sternway_core::ids::{HostName, JournalId, PlanId};
-use sternway_core::run::{Ending, Entry, Input, Record};
+use sternway_core::ids::{HostName, JournalId, PlanId, RolloutId};
+use sternway_core::run::{Entry, Input, Record};
 use sternway_core::time::Timestamp;
 use sternway_core::wire::Event;
 
@@ -23,7 +23,7 @@ use crate::crash;
 
 pub use file::JournalError;
 use file::JournalFile;
-pub use told::Told;
+pub use told::Shown;
 pub use watch::watch;
 
 use crate::report::Ended;
@@ -72,7 +72,7 @@ pub struct Journal {
     id: JournalId,
     runs: BTreeMap<PlanId, RunRecords>,
     accepted: BTreeSet<PlanId>,
-    told: Arc<Told>,
+    told: Arc<Shown>,
     /// Newest first.
     endings: VecDeque<Ended>,
     epoch: u64,
@@ -124,7 +124,7 @@ impl Journal {
             id,
             runs: BTreeMap::new(),
             accepted: BTreeSet::new(),
-            told: Arc::new(Told::new(path.to_path_buf(), id)),
+            told: Arc::new(Shown::new(path.to_path_buf(), id)),
             endings: VecDeque::new(),
             epoch: 0,
             time_floor: Timestamp::default(),
@@ -198,7 +198,9 @@ impl Journal {
         let rides = matches!(next, Record::Run { .. }) && next.must_be_durable();
         if rides && self.newest_acked() >= self.acked_noted + ACKED_APART {
             let record = Record::Acked { sequence: self.newest_acked() };
+            crash::at_record("journal.begins", &record);
             let sequence = self.file.append(at, &record)?;
+            crash::at_record("journal.written", &record);
             self.take_in(sequence, at, &record);
         }
         Ok(())
@@ -238,13 +240,13 @@ impl Journal {
         self.told.newest_acked()
     }
 
-    /// As [`Told::acked`].
+    /// As [`Shown::acked`].
     pub fn acked(&self, sequence: u64) {
         self.told.acked(sequence);
     }
 
     /// What the link sees of it, behind a lock that no disk holds.
-    pub fn told(&self) -> Arc<Told> {
+    pub fn told(&self) -> Arc<Shown> {
         Arc::clone(&self.told)
     }
 
@@ -296,13 +298,22 @@ impl Journal {
                 mark.or_insert(Mark { note: vec![], value: None }).value = Some(value.clone());
             }
         }
-        self.told.holds(self.runs.keys().next().copied());
+        self.told.holds(self.oldest_open());
+    }
+
+    fn oldest_open(&self) -> (Option<PlanId>, Option<RolloutId>) {
+        let Some((plan, run)) = self.runs.first_key_value() else { return (None, None) };
+        let rollout = match run.entries.first().map(|entry| &entry.input) {
+            Some(Input::Accepted { rollout, .. }) => Some(rollout.clone()),
+            _ => None,
+        };
+        (Some(*plan), rollout)
     }
 
     /// Lets go of a closed run; that it was accepted is never forgotten.
     pub fn forget(&mut self, plan: PlanId) {
         self.runs.remove(&plan);
-        self.told.holds(self.runs.keys().next().copied());
+        self.told.holds(self.oldest_open());
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use sternway_core::ids::HostName;
 
 use crate::config::Config;
-use crate::journal::{Journal, Told};
+use crate::journal::{Journal, Shown};
 use crate::message::{FromLink, Message};
 use crate::outbox::{Inbox, Outbox};
 
@@ -31,13 +31,13 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(20);
 struct Shared {
     host: HostName,
     fleet: sternway_core::ids::FleetId,
-    journal: Arc<Told>,
+    journal: Arc<Shown>,
     to_driver: mpsc::Sender<Message>,
 }
 
 impl Shared {
     /// Not the journal itself: whoever writes there may wait for a disk.
-    fn with_journal<T>(&self, look: impl FnOnce(&Told) -> T) -> T {
+    fn with_journal<T>(&self, look: impl FnOnce(&Shown) -> T) -> T {
         look(&self.journal)
     }
 

@@ -429,7 +429,7 @@ impl Conductor {
         self.turn(now, |this, turn| match said {
             FromAgent::Events(events) => this.told(host, events, turn, now),
             FromAgent::Refused { plan, reason, .. } => this.refused(host, plan, reason, turn, now),
-            FromAgent::Hello(_) | FromAgent::Tick { .. } => {}
+            FromAgent::Hello(_) | FromAgent::Stalled { .. } | FromAgent::Tick { .. } => {}
         })
     }
 

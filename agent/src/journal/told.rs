@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sternway_core::ids::{JournalId, PlanId};
+use sternway_core::ids::{JournalId, PlanId, RolloutId};
 use sternway_core::wire::Event;
 
 use super::file::{self, JournalError};
@@ -18,7 +18,7 @@ const UNACKED_MAX: usize = 4096;
 
 /// The journal as the link sees it. No lock here is held while the disk works.
 #[derive(Debug)]
-pub struct Told {
+pub struct Shown {
     path: PathBuf,
     known: Mutex<Known>,
 }
@@ -28,7 +28,8 @@ struct Known {
     id: JournalId,
     last: u64,
     epoch: u64,
-    plan: Option<PlanId>,
+    /// The plan under way, or settled and not yet released.
+    open: (Option<PlanId>, Option<RolloutId>),
     unacked: VecDeque<Event>,
     /// Appended, but not yet known to be on disk: not told to anybody.
     durable: u64,
@@ -38,10 +39,18 @@ struct Known {
     at_work: Option<Instant>,
 }
 
-impl Told {
+impl Shown {
     pub(super) fn new(path: PathBuf, id: JournalId) -> Self {
-        let known =
-            Known { id, last: 0, epoch: 0, plan: None, unacked: VecDeque::new(), durable: 0, at_work: None };
+        let known = Known {
+            id,
+            last: 0,
+            epoch: 0,
+            open: (None, None),
+            unacked: VecDeque::new(),
+            durable: 0,
+            acked: 0,
+            at_work: None,
+        };
         Self { path, known: Mutex::new(known) }
     }
 
@@ -63,8 +72,8 @@ impl Told {
     }
 
     /// The plan under way, or settled and not yet released.
-    pub fn plan(&self) -> Option<PlanId> {
-        self.known().plan
+    pub fn open_run(&self) -> (Option<PlanId>, Option<RolloutId>) {
+        self.known().open.clone()
     }
 
     /// How long the disk has been at work on one record, if it is.
@@ -129,8 +138,8 @@ impl Told {
         self.known().epoch = epoch;
     }
 
-    pub(super) fn holds(&self, plan: Option<PlanId>) {
-        self.known().plan = plan;
+    pub(super) fn holds(&self, open: (Option<PlanId>, Option<RolloutId>)) {
+        self.known().open = open;
     }
 
     pub(super) fn durable(&self, sequence: u64) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Told;
+use super::Shown;
 
 /// A disk that takes longer for one record is not slow but gone.
 const STALLED_AFTER: Duration = Duration::from_secs(20);
@@ -15,7 +15,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// # Errors
 /// No thread can be started.
 pub fn watch(
-    journal: Arc<Told>,
+    journal: Arc<Shown>,
     say: impl Fn(Option<Duration>) + Send + 'static,
 ) -> Result<(), std::io::Error> {
     std::thread::Builder::new().name("journal watch".into()).spawn(move || {

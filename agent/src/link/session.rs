@@ -12,7 +12,7 @@ use sternway_core::wire::{
 };
 
 use super::{CONNECT_WITHIN, Shared};
-use crate::journal::{JournalError, Told};
+use crate::journal::{JournalError, Shown};
 use crate::message::FromLink;
 use crate::outbox::{Fetch, Inbox};
 
@@ -105,7 +105,7 @@ async fn greet(
     }
 }
 
-fn greeting(shared: &Shared, journal: &Told) -> Result<Greeting, JournalError> {
+fn greeting(shared: &Shared, journal: &Shown) -> Result<Greeting, JournalError> {
     let acked = journal.newest_acked();
     let (plan, rollout) = journal.open_run();
     Ok(Greeting {
