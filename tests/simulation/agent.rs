@@ -473,9 +473,10 @@ impl SimAgent {
 
     fn is_current(&mut self, epoch: u64, now: Timestamp) -> Result<bool, Ends> {
         let seen = self.journal.epoch();
-        if epoch < seen {
-            return Ok(cfg!(feature = "mutant-old-epoch-obeyed"));
+        if epoch < seen && !cfg!(feature = "mutant-old-epoch-obeyed") {
+            return Ok(false);
         }
+        self.seen.push(Seen::Obeyed { host: self.host.clone(), epoch, seen_epoch: seen });
         if epoch > seen {
             self.journal.append(self.wall(now), Record::EpochSeen { epoch }, &self.world)?;
         }

@@ -220,7 +220,7 @@ impl Conductor {
                 out.closes.extend(std::mem::take(&mut self.fleet).into_keys());
                 self.rebuild(now);
                 // What is stored may hold this epoch, whatever the error said.
-                self.epoch = self.epoch.max(self.store.epoch());
+                self.epoch = self.epoch.max(self.store.known_epoch());
                 self.was_reset = true;
             }
         }

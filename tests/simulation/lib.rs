@@ -60,6 +60,8 @@ pub enum Seen {
     /// An agent begins under a permit, having asked last with `asked`, and having
     /// obeyed `seen_epoch` before.
     Permitted { rollout: usize, host: HostName, nonce: u64, epoch: u64, asked: Option<u64>, seen_epoch: u64 },
+    /// An agent does what a coordinator of this epoch says, having obeyed the other.
+    Obeyed { host: HostName, epoch: u64, seen_epoch: u64 },
     /// A step begins to change its host (or to put it back).
     Effect {
         rollout: usize,
@@ -141,6 +143,7 @@ impl Seen {
             | Self::Synced { .. }
             | Self::ReadHosts { .. }
             | Self::SetBack { .. }
+            | Self::Obeyed { .. }
             | Self::Rebuilt { .. }
             | Self::Checked { .. }
             | Self::Sizes { .. } => None,

@@ -2,6 +2,8 @@
 //! the faults rage and only safety is asked for, then they stop and everything
 //! must come to rest. How to run more, one, or one again: docs/testing.md.
 
+#![expect(clippy::print_stdout, reason = "a schedule that is run alone says how it went")]
+
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -51,12 +53,16 @@ fn survive_all(seeds: &[u64]) -> Result<Vec<Survived>, (u64, Broken)> {
             scope.spawn(|| {
                 loop {
                     let at = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).expect("few seeds");
-                    let is_over = broken.lock().unwrap().as_ref().is_some_and(|(first, _)| *first < at);
+                    let is_over = broken
+                        .lock()
+                        .expect("no thread panics while it holds it")
+                        .as_ref()
+                        .is_some_and(|(first, _)| *first < at);
                     let Some(seed) = seeds.get(at).filter(|_| !is_over) else { return };
                     match survive(&Schedule::of_seed(*seed)) {
-                        Ok(one) => survived.lock().unwrap().push(one),
+                        Ok(one) => survived.lock().expect("no thread panics while it holds it").push(one),
                         Err(how) => {
-                            let mut broken = broken.lock().unwrap();
+                            let mut broken = broken.lock().expect("no thread panics while it holds it");
                             if broken.as_ref().is_none_or(|(first, _)| at < *first) {
                                 *broken = Some((at, how));
                             }
@@ -66,9 +72,9 @@ fn survive_all(seeds: &[u64]) -> Result<Vec<Survived>, (u64, Broken)> {
             });
         }
     });
-    match broken.into_inner().unwrap() {
+    match broken.into_inner().expect("no thread panics while it holds it") {
         Some((at, how)) => Err((seeds[at], how)),
-        None => Ok(survived.into_inner().unwrap()),
+        None => Ok(survived.into_inner().expect("no thread panics while it holds it")),
     }
 }
 
@@ -131,10 +137,7 @@ fn a_known_mistake_is_found() {
     let Some(mutant) = std::env::var_os("STERNWAY_MUTANT") else { return };
     let mutant = mutant.to_string_lossy();
     let seeds: Vec<u64> = (0..MUTANT_WITHIN).collect();
-    let (seed, broken) = match survive_all(&seeds) {
-        Err(found) => found,
-        Ok(_) => panic!("{mutant} survives {MUTANT_WITHIN} seeds"),
-    };
+    let Err((seed, broken)) = survive_all(&seeds) else { panic!("{mutant} survives {MUTANT_WITHIN} seeds") };
     println!("found {mutant} seed {seed} invariant {} how {}", broken.invariant, broken.how);
     if let Some(out) = std::env::var_os("STERNWAY_SCHEDULE_OUT") {
         let mut small = shrink(&Schedule::of_seed(seed), &broken.invariant, SHRINK_FOR);

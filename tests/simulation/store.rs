@@ -90,7 +90,7 @@ impl Store {
         self.epoch
     }
 
-    pub(super) fn epoch(&self) -> u64 {
+    pub(super) fn known_epoch(&self) -> u64 {
         self.known_epoch
     }
 

@@ -8,6 +8,11 @@ pub(super) struct Permits;
 
 impl Invariant for Permits {
     fn observe(&mut self, seen: &Seen) -> Result<(), String> {
+        if let Seen::Obeyed { host, epoch, seen_epoch } = seen
+            && epoch < seen_epoch
+        {
+            return Err(format!("{host} obeys epoch {epoch}, and has obeyed {seen_epoch}"));
+        }
         let Seen::Permitted { host, nonce, epoch, asked, seen_epoch, .. } = seen else { return Ok(()) };
         if *asked != Some(*nonce) {
             return Err(format!("{host} begins under permit {nonce}, and asked {asked:?} last"));
@@ -36,5 +41,7 @@ mod tests {
         };
         breaks_at_last(Permits, &[begins(2, 5), begins(1, 5)]);
         breaks_at_last(Permits, &[begins(2, 6), begins(2, 4)]);
+        let obeys = |epoch| Seen::Obeyed { host: host("a"), epoch, seen_epoch: 5 };
+        breaks_at_last(Permits, &[obeys(5), obeys(4)]);
     }
 }
