@@ -20,7 +20,7 @@ use sternway_tests::fleet::text;
 const AT_ONCE: usize = 4;
 
 /// Places that no run of a real plan comes to, and why they are there.
-const UNREACHED: [(&str, &str); 9] = [
+const UNREACHED: [(&str, &str); 7] = [
     (":halted-locally", "a person on the host halts it: agent/src/verbs has its own tests"),
     (":resumed-locally", "a person on the host ends that halt"),
     (":permit-declined", "a permit comes to a host that a person halted"),
@@ -28,8 +28,6 @@ const UNREACHED: [(&str, &str); 9] = [
     (":not-confirmed", "nobody reaches the host after a change; the simulated fleet comes there"),
     (":decided", "a person answers for a stuck host; the simulated fleet comes there"),
     ("files.stage-copy", "no built-in plugin copies what is live; a stranger's may"),
-    ("files.discard", "no built-in plugin discards what it staged in a phase that succeeds"),
-    ("files.copied", "see files.keep-copy"),
 ];
 
 /// What a run left behind, as far as it must be the same.
