@@ -52,11 +52,15 @@ fn packages() -> BTreeMap<String, PathBuf> {
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(&folder).expect("the folder is readable").map(Result::unwrap) {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if entry.file_type().unwrap().is_dir() && name != "target" && !name.starts_with('.') {
+            if entry.file_type().expect("a kind of file").is_dir()
+                && name != "target"
+                && !name.starts_with('.')
+            {
                 open.push(entry.path());
             } else if name == "Cargo.toml" {
                 let manifest: toml::Table =
-                    toml::from_str(&fs::read_to_string(entry.path()).unwrap()).expect("manifests are TOML");
+                    toml::from_str(&fs::read_to_string(entry.path()).expect("a readable file"))
+                        .expect("manifests are TOML");
                 let package = manifest.get("package").and_then(|package| package.get("name"));
                 if let Some(name) = package.and_then(toml::Value::as_str) {
                     found.insert(name.to_owned(), folder.clone());
@@ -120,7 +124,7 @@ fn missing(test: &str, packages: &BTreeMap<String, PathBuf>) -> Option<String> {
     let found = sources(folder)
         .into_iter()
         .filter(|source| is_of_binary(source))
-        .any(|source| has_test(&fs::read_to_string(source).unwrap(), name));
+        .any(|source| has_test(&fs::read_to_string(source).expect("a readable file"), name));
     (!found).then(|| format!("`{test}`: there is no such test"))
 }
 

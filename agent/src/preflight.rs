@@ -160,12 +160,11 @@ fn memory_available(meminfo: &str) -> Option<u64> {
 fn mount_point(device: u64) -> Option<String> {
     let wanted = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let found = mounts.lines().find_map(|line| {
+    mounts.lines().find_map(|line| {
         let mut fields = line.split(' ').skip(2);
         let (device, root, point) = (fields.next()?, fields.next()?, fields.next()?);
         (device == wanted && root == "/").then(|| point.replace("\\040", " "))
-    });
-    found
+    })
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use super::{BACK, BEFORE};
 
 /// Says 204 to everything, for as long as the test lives.
 fn agreeable_server() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
@@ -31,7 +31,7 @@ fn agreeable_server() -> String {
 fn with_http(addresses: &[&str]) -> Fleet {
     let mut fleet = Fleet::founded(1);
     let config = fleet.path("hosts").join(&fleet.hosts()[0]).join("agent.toml");
-    let old = std::fs::read_to_string(&config).unwrap();
+    let old = std::fs::read_to_string(&config).expect("the configuration");
     fleet.write(&config, &format!("{old}http = {addresses:?}\n"));
     fleet.start_coordinator();
     fleet.start_agent(0);

@@ -168,8 +168,8 @@ pub(super) fn read_after(path: &Path, sequence: u64, max: usize) -> Result<Vec<R
 /// Btrfs writes every change to a new place, so that room written beforehand is
 /// no room; a file that is marked while it is empty is written in place.
 fn write_in_place(file: &File) {
-    const BTRFS: i64 = 0x9123_683E;
-    if !rustix::fs::fstatfs(file).is_ok_and(|about| i64::from(about.f_type) == BTRFS) {
+    const BTRFS: rustix::fs::FsWord = 0x9123_683E;
+    if !rustix::fs::fstatfs(file).is_ok_and(|about| about.f_type == BTRFS) {
         return;
     }
     let marked = rustix::fs::ioctl_getflags(file)
