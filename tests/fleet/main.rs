@@ -84,6 +84,8 @@ fn an_agent_killed_again_and_again_still_brings_its_host_to_the_end() {
     let mut fleet = Fleet::of(2);
     let sealed = fleet.seal(&config_plan(2, &[2], "400ms"));
     let child = fleet.sternway_beside("ada", &["launch", &sealed, "--confirm", "2", "--timeout", "50s"]);
+    // One that is killed three times before it gets anywhere stops trying, and rightly so.
+    fleet.wait("the host to begin", |fleet| fleet.read(0, "etc/app.json").contains("1.1"));
     for round in 0..6 {
         std::thread::sleep(Duration::from_millis(40 + 60 * round));
         fleet.kill_agent(0);

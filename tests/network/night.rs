@@ -205,7 +205,7 @@ impl Night<'_> {
             }
             Trouble::Flapping => {
                 // Shorter than what a link outlives, or longer.
-                let (cut_ms, times) = if self.seed % 2 == 0 { (2_000, 15) } else { (17_000, 4) };
+                let (cut_ms, times) = if self.seed.is_multiple_of(2) { (2_000, 15) } else { (17_000, 4) };
                 for _ in 0..times {
                     self.cut(Trouble::BothCut);
                     self.go_on(cut_ms)?;

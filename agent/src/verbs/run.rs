@@ -214,9 +214,8 @@ fn watch(config: &Config, said: &Said, plan: &Plan, json: bool) -> Result<u8, Fa
     let mut after = 0;
     loop {
         let story = control::ask(&config.state, &Ask::Follow { plan: id, after });
-        let (entries, ending) = match story {
-            Ok(Said::Story { entries, ending }) => (entries, ending),
-            Ok(_) | Err(_) => return Err(failure(RunError::Left, exit::INTERRUPTED)),
+        let Ok(Said::Story { entries, ending }) = story else {
+            return Err(failure(RunError::Left, exit::INTERRUPTED));
         };
         let is_all = entries.is_empty();
         for entry in &entries {

@@ -1,6 +1,8 @@
 //! The harness that plugin authors get, on the plugins that we give: the
 //! committed components, with every case that stands beside their sources.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test where it stands")]
+
 mod stand_in;
 
 use std::path::{Path, PathBuf};
