@@ -33,6 +33,9 @@ use crate::steps::Steps;
 pub use asleep::{AsleepError, look};
 pub use plans::PlanStore;
 
+/// As long as a link may be silent before it counts as broken.
+const ALONE_AFTER: Duration = Duration::from_secs(15);
+
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
     #[error("nothing can be recorded, so nothing more is done")]
@@ -64,6 +67,9 @@ pub struct Driver {
     /// Of the newest permit question; it is good for so long, by our own clock.
     asked_at: Instant,
     link: Link,
+    /// Until when an agent that has just started may be without a coordinator
+    /// before the plan's rule for that counts.
+    alone_from: Option<Instant>,
     halted: Option<Halt>,
 }
 
@@ -85,7 +91,15 @@ impl Driver {
     pub fn new(parts: Parts) -> Result<Self, DriverError> {
         let link = Link { up: false, since: clock::now() };
         let halted = parts.halt.read();
-        let mut driver = Self { parts, active: None, lost: None, asked_at: Instant::now(), link, halted };
+        let mut driver = Self {
+            parts,
+            active: None,
+            lost: None,
+            asked_at: Instant::now(),
+            link,
+            alone_from: Some(Instant::now() + ALONE_AFTER),
+            halted,
+        };
         driver.take_up()?;
         Ok(driver)
     }
@@ -98,6 +112,7 @@ impl Driver {
                 Some(length) => match inbox.recv_timeout(length) {
                     Ok(message) => message,
                     Err(RecvTimeoutError::Timeout) => {
+                        self.still_alone()?;
                         self.look_after();
                         continue;
                     }
@@ -273,8 +288,21 @@ impl Driver {
         Ok(true)
     }
 
+    /// Started in mid-run, and nobody came: that is being cut off as well.
+    fn still_alone(&mut self) -> Result<(), DriverError> {
+        if self.alone_from.is_none_or(|at| Instant::now() < at) {
+            return Ok(());
+        }
+        self.alone_from = None;
+        match self.active.as_ref().is_some_and(|active| active.run.is_disturbed()) {
+            true => self.note(Input::CutOff),
+            false => Ok(()),
+        }
+    }
+
     fn linked_again(&mut self, epoch: u64) -> Result<(), DriverError> {
         self.link = Link { up: true, since: clock::now() };
+        self.alone_from = None;
         self.is_current(epoch)?;
         if self.active.as_ref().is_some_and(|active| active.run.is_disturbed()) {
             return self.note(Input::Rejoined);

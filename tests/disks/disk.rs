@@ -28,7 +28,8 @@ impl Kind {
     fn megabytes_min(self) -> u64 {
         match self {
             Self::Xfs => 320,
-            Self::Ext4 => 24,
+            // What an agent measures before a plan, with its reserve and its ballast.
+            Self::Ext4 => 96,
             Self::Btrfs => 128,
         }
     }

@@ -141,3 +141,16 @@ fn a_run_whose_plan_is_gone_is_stuck_where_people_see_it_until_the_plan_is_back(
         text(&fleet.sternway("ada", &["status", "r-1", "--json"]).stdout).contains("\"state\":\"done\"")
     });
 }
+
+#[test]
+fn an_agent_started_again_without_a_coordinator_does_what_the_plan_says_for_being_cut_off() {
+    let mut fleet = Fleet::of(1);
+    let plan = config_plan(1, &[1], "25s").replace("[pace]", "[pace]\ncut_off = \"undo\"");
+    let launched = fleet.sternway("ada", &["launch", &fleet.seal(&plan), "--confirm", "1", "--detach"]);
+    assert!(launched.status.success(), "{}", text(&launched.stderr));
+    fleet.wait("the first step", |fleet| fleet.read(0, "etc/app.json").contains("1.1"));
+    fleet.kill_agent(0);
+    fleet.kill_coordinator();
+    fleet.start_agent(0);
+    fleet.wait("the host to put everything back", |fleet| fleet.read(0, "etc/app.json") == BEFORE);
+}

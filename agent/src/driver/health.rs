@@ -29,13 +29,18 @@ impl Watch {
 impl Driver {
     /// Until when the driver may sleep.
     pub(super) fn wake_in(&self) -> Option<Duration> {
-        let watch = self.active.as_ref()?.watch.as_ref()?;
-        (!watch.under_way).then(|| watch.next.saturating_duration_since(Instant::now()))
+        let watch = self.active.as_ref().and_then(|active| active.watch.as_ref());
+        let next = watch.filter(|watch| !watch.under_way).map(|watch| watch.next);
+        let at = next.into_iter().chain(self.alone_from).min()?;
+        Some(at.saturating_duration_since(Instant::now()))
     }
 
     pub(super) fn look_after(&mut self) {
         let Some(active) = &mut self.active else { return };
         // A plan that has expired releases nobody any more, so nobody waits for its soak.
+        if active.watch.as_ref().is_some_and(|watch| watch.under_way || Instant::now() < watch.next) {
+            return;
+        }
         let is_wanted = matches!(active.run.stage(), Stage::Settled(Ending::Finished))
             && clock::now() < active.plan.plan().expires;
         let Some(watch) = active.watch.as_mut().filter(|_| is_wanted) else {

@@ -134,7 +134,9 @@ fn unfit_after(what: &str, options: &[&str], spoil: impl Fn(&Path)) {
     assert!(host.agent_pid().is_some(), "{what}: the agent ended\n{}", host.account());
     match host.ending() {
         Some(Ending::Unfit { reason }) => {
-            assert!(reason.contains("No space left"), "{what}: {reason}");
+            let says_so =
+                reason.contains("No space left") || reason.contains(" free") && reason.contains("needs ");
+            assert!(says_so, "{what}: {reason}");
         }
         // It could not even keep the plan.
         None => assert!(words(&refused()), "{what}: {}", refused()),

@@ -44,6 +44,8 @@ fn cut_and_go_on(ground: &Ground, at: usize, kind: Kind, after: Duration, expect
     let before = host.account();
     host.start_agent(&[]);
     let case = format!("{kind:?}, power cut {after:?} after the permit");
+    let is_back = wait_until(|| acked_and_had(ground, &host).len() > 1);
+    assert!(is_back, "{case}: it did not come back to the coordinator\n{}", host.account());
     let end = finished(&mut host);
     let difference = tree::difference(expected, &end);
     assert!(
@@ -53,7 +55,6 @@ fn cut_and_go_on(ground: &Ground, at: usize, kind: Kind, after: Duration, expect
         host.account()
     );
     let known = acked_and_had(ground, &host);
-    assert!(known.len() > 1, "{case}: it did not come back to the coordinator");
     assert!(
         known.iter().all(|(acked, had)| acked <= had),
         "{case}: acknowledged and lost: {known:?}\n{before}"
