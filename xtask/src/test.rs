@@ -67,7 +67,7 @@ fn linted() -> Result<Option<String>, String> {
 
 fn tested(said: &mut Results) -> Result<Option<String>, String> {
     let mut test = cargo();
-    test.args(["test", "--workspace", "--locked"]);
+    test.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
     // Each commit simulates fleets of its own, and the same ones each time.
     if let Some(commit) = commit() {
         test.env("STERNWAY_SEED_BASE", commit);

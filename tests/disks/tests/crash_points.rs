@@ -52,7 +52,7 @@ impl End {
         Self {
             finished,
             tree: host.tree(),
-            health: host.health(),
+            health: settled_health(host),
             told: ground.ledger.count(&format!("POST /{}", host.name)),
             taken_back: ground.ledger.count(&format!("DELETE /{}", host.name)),
         }
@@ -119,6 +119,16 @@ fn blend(root: &Path) -> Option<String> {
     let config = std::fs::read_to_string(root.join("etc/hello/config.json")).unwrap_or_default();
     let is_whole = config.ends_with("}\n") && config.contains("\"greeting\": \"plain\"");
     (!is_whole).then(|| format!("half a configuration: {config:?}"))
+}
+
+/// A service that was started a moment ago may not listen yet.
+fn settled_health(host: &Host) -> Option<serde_json::Value> {
+    let mut health = None;
+    wait_until(|| {
+        health = host.health();
+        health.is_some()
+    });
+    health
 }
 
 /// A run that nobody interrupted, and every place it came through, in order.
