@@ -24,6 +24,8 @@ pub use tls::TlsError;
 /// Shortest and longest time between two attempts to connect.
 const BACK_OFF_MIN: Duration = Duration::from_millis(200);
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
+/// A connection that lasted this long was a good one.
+const STEADY_AFTER: Duration = Duration::from_secs(1);
 /// Longer than a coordinator under a storm lets a handshake wait.
 const CONNECT_WITHIN: Duration = Duration::from_secs(20);
 
@@ -117,6 +119,7 @@ impl Link {
     pub async fn keep_connected(mut self, open: impl Fn(SocketAddr) -> std::io::Result<quinn::Endpoint>) {
         let mut back_off = BACK_OFF_MIN;
         loop {
+            let began = tokio::time::Instant::now();
             let ended = match open(self.address) {
                 Ok(endpoint) => {
                     session::run(endpoint, self.address, &self.client, &self.shared, &mut self.inbox).await
@@ -131,7 +134,10 @@ impl Link {
                 session::Ended::Broke { was_up, reason } => {
                     if was_up {
                         tracing::warn!(reason, "the connection to the coordinator broke");
-                        back_off = BACK_OFF_MIN;
+                        // One that breaks at once will break again: it must not become a storm.
+                        if began.elapsed() >= STEADY_AFTER {
+                            back_off = BACK_OFF_MIN;
+                        }
                     } else {
                         tracing::debug!(reason, "could not connect to the coordinator");
                     }
