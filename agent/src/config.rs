@@ -1,5 +1,7 @@
 //! The agent's one configuration file, its defaults and its checks.
 
+mod points;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,6 +10,10 @@ use serde::Deserialize;
 use sternway_core::ids::HostName;
 use sternway_core::time::Millis;
 use sternway_core::trust::{Keyring, KeyringError, KeyringFile};
+
+pub use points::{
+    Component, Database, DatabaseSource, Keep, PointService, PointsConfig, Ready, Schedule, Scrub, Version,
+};
 
 /// As written; see `docs/operating.md` for every key.
 #[derive(Debug, Clone, Deserialize)]
@@ -35,6 +41,9 @@ pub struct Config {
     pub permit: Permit,
     #[serde(default, rename = "service")]
     pub services: Vec<Service>,
+    /// Where rollback points are kept, of what and for how long.
+    #[serde(default)]
+    pub points: PointsConfig,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -143,6 +152,9 @@ impl Config {
             *path = folder.join(&*path);
         }
         config.cache = config.cache.map(|cache| folder.join(cache));
+        for path in [&mut config.points.password, &mut config.points.secrets] {
+            *path = path.take().map(|path| folder.join(path));
+        }
         for service in &mut config.services {
             service.directory = service.directory.take().map(|directory| folder.join(directory));
         }

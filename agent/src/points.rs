@@ -5,6 +5,7 @@
 //! root really is. It is offered only when everything in it was read and
 //! stored: while it is being made it carries the tag `incomplete`.
 
+pub mod making;
 mod mode;
 mod restore;
 mod source;

@@ -179,6 +179,8 @@ bytes_id!(/// SHA-256 over the bytes that were signed (type and body); the plan'
     PlanId, 32);
 bytes_id!(/// A SHA-256.
     Digest, 32);
+bytes_id!(/// The first id of a rollback point, kept whatever is tagged afterwards.
+    PointId, 32);
 bytes_id!(/// SHA-256 of a public signing key with its algorithm.
     KeyId, 32);
 bytes_id!(/// Random; makes two sealings of one text two plans.

@@ -12,6 +12,7 @@ pub mod grant;
 pub mod ids;
 pub mod manifest;
 pub mod plan;
+pub mod point;
 pub mod rollout;
 pub mod run;
 pub mod time;

@@ -7,12 +7,14 @@
 mod agent;
 mod frame;
 mod operator;
+mod point;
 
 pub use agent::{Event, FromAgent, Greeting, PlanHeader, PluginAnswer, PluginAsk, TIMES_MAX, ToAgent};
 pub use frame::{Decoder, FRAME_BYTES_MAX, FrameError, OPERATOR_FRAME_BYTES_MAX, decode_frame, encode_frame};
 pub use operator::{
     Answer, AtWork, AuditLine, FleetHost, HostLine, LogLine, OperatorError, Request, RolloutLine, RolloutView,
 };
+pub use point::{POINT_ASKS_MAX, POINTS_IN_FRAME_MAX, PointAnswer, PointAsk, PointSaid};
 
 /// Version of both links; a peer that speaks another is told so and let go.
 pub const PROTOCOL: u16 = 1;

@@ -170,6 +170,19 @@ fn check_shape(plan: &Plan) -> Result<(), Refusal> {
     Ok(())
 }
 
+impl Verified<crate::point::Order> {
+    /// For this host, and in time. That it was not obeyed before, by its
+    /// nonce, is for the host to remember until it expires.
+    pub fn admit_on(&self, host: &HostName, now: Timestamp) -> Result<(), Refusal> {
+        let order = self.value();
+        in_time(order.issued, order.expires, now, ORDER_VALID_MAX)?;
+        match order.host == *host {
+            true => Ok(()),
+            false => Err(Refusal::OtherHost { meant: order.host.clone() }),
+        }
+    }
+}
+
 impl Verified<Order> {
     /// Whether this order may be carried out on this host, which runs, or ran, `plan`.
     pub fn admit_on(&self, plan: PlanId, host: &HostName, now: Timestamp) -> Result<(), Refusal> {

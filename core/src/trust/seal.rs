@@ -102,8 +102,8 @@ pub struct Signer {
     pub key: KeyId,
 }
 
-/// A value whose signatures fit and suffice. [`Sealed::open`] and
-/// [`Sealed::open_order`] are the only ways to get one.
+/// A value whose signatures fit and suffice. [`Sealed::open`],
+/// [`Sealed::open_order`] and [`Sealed::open_point_order`] are the only ways to get one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verified<T> {
     value: T,
@@ -272,6 +272,26 @@ impl Sealed<super::Order> {
         match opened.value().fleet == keyring.fleet() {
             true => Ok(opened),
             false => Err(OpenError::OtherFleet { found: opened.value().fleet, here: keyring.fleet() }),
+        }
+    }
+}
+
+impl Sealed<crate::point::Order> {
+    /// One known person suffices, who must be the one the order names: it is
+    /// bound to one host, its time and its fleet.
+    pub fn open_point_order(
+        &self,
+        keyring: &Keyring,
+        now: Timestamp,
+    ) -> Result<Verified<crate::point::Order>, OpenError> {
+        let opened = self.opened(self.signers(keyring, now)?)?;
+        let order = opened.value();
+        if order.fleet != keyring.fleet() {
+            return Err(OpenError::OtherFleet { found: order.fleet, here: keyring.fleet() });
+        }
+        match opened.signers().iter().any(|signer| signer.person == order.person) {
+            true => Ok(opened),
+            false => Err(OpenError::NobodyKnown),
         }
     }
 }
