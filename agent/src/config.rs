@@ -12,7 +12,8 @@ use sternway_core::time::Millis;
 use sternway_core::trust::{Keyring, KeyringError, KeyringFile};
 
 pub use points::{
-    Component, Database, DatabaseSource, Keep, PointService, PointsConfig, Ready, Schedule, Scrub, Version,
+    Component, Database, DatabaseSource, Keep, PointService, PointsConfig, Ready, Schedule, Scrub,
+    SecretsError, Version,
 };
 
 /// As written; see `docs/operating.md` for every key.
@@ -154,6 +155,12 @@ impl Config {
         config.cache = config.cache.map(|cache| folder.join(cache));
         for path in [&mut config.points.password, &mut config.points.secrets] {
             *path = path.take().map(|path| folder.join(path));
+        }
+        // An address names its back end before a colon; everything else is a folder.
+        if let Some(repository) = &mut config.points.repository
+            && !repository.contains(':')
+        {
+            *repository = folder.join(&*repository).to_string_lossy().into_owned();
         }
         for service in &mut config.services {
             service.directory = service.directory.take().map(|directory| folder.join(directory));

@@ -21,7 +21,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sternway_core::ids::Digest;
+use sternway_core::ids::{Digest, HostName};
 use sternway_core::manifest::Manifest;
 
 use crate::capabilities::HostError;
@@ -29,7 +29,7 @@ use crate::capabilities::files::HostRoot;
 use crate::capabilities::services::DefinitionError;
 use crate::durable::DurableError;
 use crate::gate::Gate;
-use crate::points::{Points, PointsError};
+use crate::points::{Place, Points, PointsError};
 use crate::sandbox::types::{Answer, CallError, Invocation, PhaseCall};
 use crate::sandbox::{DescribeError, Limits, LoadError, Plugin, Sandbox, SandboxError};
 
@@ -225,8 +225,9 @@ impl Harness {
         let root = self.points_root();
         crate::durable::create_directories(&root, 0o755)?;
         let opened = HostRoot::open(&root).map_err(io("open", &root))?;
-        let (repository, password) = (self.scratch.0.join("points"), self.scratch.0.join("password"));
-        let opened = Arc::new(Points::open_or_create(opened, "host", &repository, &password)?);
+        let place = Place::folder(&self.scratch.0.join("points"), &self.scratch.0.join("points.password"));
+        let host = "host".parse::<HostName>().expect("it is a plain word");
+        let opened = Arc::new(Points::open_or_create(opened, &host, &place)?);
         *points = Some(Arc::clone(&opened));
         Ok(opened)
     }

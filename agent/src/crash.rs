@@ -84,7 +84,7 @@ pub const CALLS: [&str; 12] = [
 ];
 
 /// Inside effects, and what the agent keeps for itself.
-pub const OTHERS: [(&str, &str); 15] = [
+pub const OTHERS: [(&str, &str); 20] = [
     ("durable.created", "an empty file stands beside"),
     ("durable.written", "the file beside is whole and not synced"),
     ("durable.synced", "the file beside is on disk"),
@@ -100,6 +100,11 @@ pub const OTHERS: [(&str, &str); 15] = [
     ("services.keeper-spawned", "a keeper was started and has said nothing"),
     ("services.told-to-end", "a service was told to end, and still runs"),
     ("points.archived", "all of a point is written, and it is not offered"),
+    ("points.described", "its manifest is written too, in a tree of its own"),
+    ("points.merged", "one tree holds the point and its manifest, and no snapshot names it"),
+    ("points.offered", "the point is offered, and what was unfinished is still there"),
+    ("points.tagged", "a point has its new tags, and the snapshot with the old ones is still there"),
+    ("points.forgotten", "a point is dropped, and all that only it needed is still there"),
 ];
 
 /// Every place there is: its name, and what is true there. Places around

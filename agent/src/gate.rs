@@ -31,7 +31,7 @@ use crate::capabilities::http::HttpClient;
 use crate::capabilities::services::Services;
 use crate::capabilities::{ErrorKind, HostError};
 use crate::crash;
-use crate::points::Points;
+use crate::points::{self, Points};
 
 /// How many host calls one phase may make.
 pub const CALLS_MAX: u64 = 10_000;
@@ -425,7 +425,7 @@ impl Gate {
     }
 
     fn points(&self, request: &Request) -> Result<Reply, HostError> {
-        let Some(points) = &self.parts.powers.points else {
+        let Some(kept) = &self.parts.powers.points else {
             return Err(HostError::new(
                 ErrorKind::Unsupported,
                 "points/none-here",
@@ -433,12 +433,16 @@ impl Gate {
             ));
         };
         Ok(match request {
-            Request::PointsGet { id } => Reply::Point(points.get(id)?),
-            Request::PointsEntries { id, .. } => Reply::CountIfAny(points.entries(id, &request.path()?)?),
+            Request::PointsGet { id } => {
+                Reply::Point(kept.get(points::read_id(id)?).map_err(points::for_plugin)?)
+            }
+            Request::PointsEntries { id, .. } => {
+                Reply::CountIfAny(kept.entries(points::read_id(id)?, &request.path()?)?)
+            }
             Request::PointsStage { id, .. } => {
-                let path = request.path()?;
+                let (id, path) = (points::read_id(id)?, request.path()?);
                 let fill = |directory: std::os::fd::BorrowedFd<'_>, name: &str| {
-                    points.restore(id, &path, directory, name)
+                    kept.restore(id, &path, directory, name)
                 };
                 Reply::Digest(self.parts.powers.files.stage_with(&path, fill)?)
             }

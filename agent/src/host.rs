@@ -10,7 +10,7 @@ use crate::capabilities::services::{DefinitionError, ServiceDefinition, Services
 use crate::config::Config;
 use crate::durable;
 use crate::gate::HostPolicy;
-use crate::points::{Points, PointsError};
+use crate::points::{Place, Points, PointsError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -72,15 +72,9 @@ impl Host {
         if let Some(points) = &*points {
             return Ok(Arc::clone(points));
         }
-        let folder = self.config.points_path();
-        durable::create_directories(&self.config.state, 0o700).map_err(PointsError::Password)?;
-        let password = self.config.state.join("points.password");
-        let opened = Arc::new(Points::open_or_create(
-            self.root.clone(),
-            self.config.host.as_str(),
-            &folder,
-            &password,
-        )?);
+        durable::create_directories(&self.config.state, 0o700).map_err(PointsError::Durable)?;
+        let place = Place::of(&self.config)?;
+        let opened = Arc::new(Points::open_or_create(self.root.clone(), &self.config.host, &place)?);
         *points = Some(Arc::clone(&opened));
         Ok(opened)
     }

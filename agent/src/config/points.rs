@@ -2,7 +2,8 @@
 //! are kept, of what, when, and for how long.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use sternway_core::point::Kind;
@@ -36,6 +37,48 @@ pub struct PointsConfig {
     pub services: Vec<PointService>,
     #[serde(default, rename = "schedule")]
     pub schedules: Vec<Schedule>,
+}
+
+/// Why the secret options of the repository cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretsError {
+    #[error("could not read `{}`", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        cause: std::io::Error,
+    },
+    #[error("others can read `{}` (mode {mode:04o}): run `chmod 600` on it, and change what is in it", path.display())]
+    Open { path: PathBuf, mode: u32 },
+    #[error("`{}` is not as expected, lines of `name = \"value\"`: line {line}", path.display())]
+    Parse { path: PathBuf, line: usize },
+}
+
+impl PointsConfig {
+    /// What the file of secret options holds.
+    pub fn secret_options(&self) -> Result<BTreeMap<String, String>, SecretsError> {
+        match &self.secrets {
+            Some(path) => read_secrets(path),
+            None => Ok(BTreeMap::new()),
+        }
+    }
+}
+
+fn read_secrets(path: &Path) -> Result<BTreeMap<String, String>, SecretsError> {
+    let read = |cause| SecretsError::Read { path: path.to_path_buf(), cause };
+    // Judged by what is opened, not by what stands there a moment later.
+    let mut file = std::fs::File::open(path).map_err(read)?;
+    let mode = file.metadata().map_err(read)?.mode() & 0o7777;
+    if ![0o600, 0o400].contains(&mode) {
+        return Err(SecretsError::Open { path: path.to_path_buf(), mode });
+    }
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut file, &mut text).map_err(read)?;
+    // What is wrong is a secret too: only its place is told.
+    toml::from_str(&text).map_err(|error: toml::de::Error| {
+        let before = error.span().map_or(0, |span| span.start.min(text.len()));
+        SecretsError::Parse { path: path.to_path_buf(), line: text[..before].matches('\n').count() + 1 }
+    })
 }
 
 /// What is kept; see [`Retention`].
@@ -287,6 +330,31 @@ mod tests {
         assert!(matches!(&config.services[0].databases[1].source, DatabaseSource::Sqlite(_)));
         assert_eq!(config.services[0].plugins, ["files"]);
         assert_eq!(Keep::default().retention(), Retention::default());
+    }
+
+    #[test]
+    fn secrets_that_others_can_read_are_refused_and_never_told() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secrets.toml");
+        let config = PointsConfig { secrets: Some(path.clone()), ..PointsConfig::default() };
+        let write = |text: &str, mode| {
+            let _ = std::fs::remove_file(&path);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            config.secret_options()
+        };
+        assert!(matches!(config.secret_options(), Err(SecretsError::Read { .. })));
+        for mode in [0o600, 0o400] {
+            assert_eq!(write("secret_access_key = \"k\"", mode).unwrap()["secret_access_key"], "k");
+        }
+        for mode in [0o640, 0o604, 0o644] {
+            let error = write("secret_access_key = \"k\"", mode).unwrap_err();
+            assert!(error.to_string().contains("chmod 600"), "{error}");
+        }
+        let error = write("a = \"b\"\nhunter2", 0o600).unwrap_err();
+        assert!(matches!(error, SecretsError::Parse { line: 2, .. }), "{error:?}");
+        assert!(!format!("{error:?} {error}").contains("hunter2"));
     }
 
     #[test]

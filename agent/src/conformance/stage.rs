@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sternway_core::grant::{self, Grant};
 use sternway_core::manifest::{Class, Manifest, Reversibility};
+use sternway_core::point::{Kind, Origin, PieceKind};
 
 use super::case::{Case, ServiceCase, Tree, Wanted};
 use super::peer::Peer;
@@ -19,6 +20,7 @@ use crate::capabilities::http::HttpClient;
 use crate::capabilities::services::{ServiceDefinition, Services, State};
 use crate::gate::{CallRecorder, GateParts, HostPolicy, Powers, Silent};
 use crate::points::Points;
+use crate::points::making::{Making, nobody};
 
 pub(super) const RUN: &str = "proof-run";
 pub(super) const STEP: &str = "step";
@@ -349,7 +351,20 @@ fn made_point(
         trees::copy(&entry.path(), &root.join(entry.file_name()))?;
         tops.push(HostPath::parse(&format!("/{}", entry.file_name().to_string_lossy()))?);
     }
-    let made = points.create(POINT_TAG, &case.file.summary, &tops);
+    let made = points.make(
+        Making {
+            service: String::new(),
+            version: String::new(),
+            kind: Kind::Full,
+            origin: Origin::Person,
+            tags: vec![POINT_TAG.to_owned()],
+            reason: case.file.summary.clone(),
+            by: "conformance".to_owned(),
+            paths: tops.iter().cloned().map(|top| (PieceKind::Files, top)).collect(),
+            extras: Vec::new(),
+        },
+        &nobody(),
+    );
     std::fs::remove_dir_all(&laid).map_err(io("clear", &laid))?;
     for top in tops {
         let path = root.join(&top.as_str()[1..]);
@@ -357,5 +372,5 @@ fn made_point(
             if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
         removed.map_err(io("clear", &path))?;
     }
-    Ok((points, made?.id))
+    Ok((points, made?.id.to_string()))
 }

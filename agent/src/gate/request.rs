@@ -2,13 +2,13 @@
 //! one value, whoever asks and from whichever process.
 
 use serde::{Deserialize, Serialize};
+use sternway_core::point::Point;
 
 use crate::capabilities::HostError;
 use crate::capabilities::databases::Health;
 use crate::capabilities::files::{Attributes, Digest, HostPath, Ownership, Place};
 use crate::capabilities::http::{self, HttpRequest, HttpResponse};
 use crate::capabilities::services::Status;
-use crate::points::PointInfo;
 
 /// What a call may do to the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -285,7 +285,7 @@ pub enum Reply {
     TextIfAny(Option<String>),
     Texts(Vec<String>),
     CountIfAny(Option<u64>),
-    Point(PointInfo),
+    Point(Point),
     Status(Status),
     Response(HttpResponse),
     Health(Health),

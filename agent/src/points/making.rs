@@ -59,3 +59,12 @@ impl std::fmt::Debug for Extra {
         f.debug_struct("Extra").field("kind", &self.kind).field("name", &self.name).finish_non_exhaustive()
     }
 }
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Bytes(_) => "Bytes",
+            Self::Stream(_) => "Stream",
+        })
+    }
+}

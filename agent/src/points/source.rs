@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -16,7 +16,8 @@ use rustic_core::repofile::{Metadata, Node, NodeType};
 use rustic_core::{ErrorKind, ReadSource, ReadSourceEntry, ReadSourceOpen, RusticError, RusticResult};
 use rustix::fs::OFlags;
 
-use super::{PointsError, mode};
+use super::making::{Content, Extra};
+use super::{PointsError, label, mode};
 use crate::capabilities::files::tree::{self, Kind};
 use crate::capabilities::files::{HostPath, HostRoot};
 
@@ -40,7 +41,7 @@ impl Problems {
 struct Found {
     path: PathBuf,
     node: Node,
-    file: Option<HostFile>,
+    file: Option<Opened>,
 }
 
 /// Everything that will be stored, listed before anything is.
@@ -52,7 +53,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn of(root: &HostRoot, paths: &[HostPath]) -> Result<Self, PointsError> {
+    pub(super) fn of(root: &HostRoot, paths: &[HostPath], extras: Vec<Extra>) -> Result<Self, PointsError> {
         // A path below another is part of it already.
         let mut tops: Vec<&HostPath> = paths
             .iter()
@@ -64,6 +65,7 @@ impl Source {
         let problems = Problems::default();
         let mut found = Vec::new();
         let mut above = BTreeSet::new();
+        list_extras(extras, &problems, &mut found)?;
         for top in &tops {
             list_parents(root, top, &mut above, &mut found)?;
             list_tree(root, top, &problems, &mut found)?;
@@ -129,7 +131,7 @@ fn list_tree(
                 return Ok(());
             }
         };
-        let file = (entry.kind == Kind::File).then(|| HostFile {
+        let file = (entry.kind == Kind::File).then(|| Opened::Host {
             root: root.clone(),
             path: path.clone(),
             problems: problems.clone(),
@@ -142,6 +144,49 @@ fn list_tree(
         true => Ok(()),
         false => Err(PointsError::Nothing { path: top.as_str().to_owned() }),
     }
+}
+
+/// `/.sternway`, a folder for each kind in it, and a file for each extra.
+fn list_extras(extras: Vec<Extra>, problems: &Problems, found: &mut Vec<Found>) -> Result<(), PointsError> {
+    let now = Timestamp::now();
+    let meta = |mode, size| Metadata {
+        mode: Some(mode::to_go(mode)),
+        mtime: Some(now),
+        uid: Some(0),
+        gid: Some(0),
+        size,
+        links: 1,
+        ..Metadata::default()
+    };
+    let folder = |path: &str, name: &str| Found {
+        path: PathBuf::from(path),
+        node: Node::new_node(OsStr::new(name), NodeType::Dir, meta(0o040_700, 0)),
+        file: None,
+    };
+    let mut extras = extras;
+    extras.sort_by(|a, b| (a.kind.name(), &a.file).cmp(&(b.kind.name(), &b.file)));
+    if !extras.is_empty() {
+        found.push(folder(label::OURS, ".sternway"));
+    }
+    let mut last = None;
+    for extra in extras {
+        let kind = extra.kind.name();
+        if last.replace(kind) != Some(kind) {
+            found.push(folder(&format!("{}/{kind}", label::OURS), kind));
+        }
+        let path = format!("{}/{kind}/{}", label::OURS, extra.file);
+        HostPath::parse(&path)?;
+        let size = match &extra.content {
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::Stream(_) => 0,
+        };
+        let node = Node::new_node(OsStr::new(&extra.file), NodeType::File, meta(0o100_600, size));
+        let content = Arc::new(Mutex::new(Some(extra.content)));
+        let path = PathBuf::from(path);
+        let file = Some(Opened::Extra { content, path: path.clone(), problems: problems.clone() });
+        found.push(Found { path, node, file });
+    }
+    Ok(())
 }
 
 fn unread(path: &str) -> impl FnOnce(std::io::Error) -> PointsError {
@@ -179,34 +224,49 @@ fn metadata(stat: &rustix::fs::Stat, attributes: Vec<(Vec<u8>, Vec<u8>)>) -> Met
     metadata
 }
 
-/// A regular file, opened only when its turn comes.
+/// What holds a file's bytes, opened only when its turn comes.
 #[derive(Debug, Clone)]
-pub(super) struct HostFile {
-    root: HostRoot,
-    path: PathBuf,
-    problems: Problems,
+pub(super) enum Opened {
+    Host { root: HostRoot, path: PathBuf, problems: Problems },
+    Extra { content: Arc<Mutex<Option<Content>>>, path: PathBuf, problems: Problems },
 }
 
-impl ReadSourceOpen for HostFile {
+impl ReadSourceOpen for Opened {
     type Reader = WatchedFile;
 
     fn open(self) -> RusticResult<WatchedFile> {
-        let relative = self.path.strip_prefix("/").unwrap_or(&self.path);
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        match self.root.open_relative(relative.as_os_str(), flags) {
-            Ok(file) => Ok(WatchedFile { file: File::from(file), path: self.path, problems: self.problems }),
-            Err(errno) => {
-                self.problems.add(format!("`{}`: {errno}", self.path.display()));
-                Err(RusticError::new(ErrorKind::InputOutput, "a file could not be opened"))
+        let refused = |cause: String, path: &PathBuf, problems: &Problems| {
+            problems.add(format!("`{}`: {cause}", path.display()));
+            Err(RusticError::new(ErrorKind::InputOutput, "a file could not be opened"))
+        };
+        match self {
+            Self::Host { root, path, problems } => {
+                let relative = path.strip_prefix("/").unwrap_or(&path);
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+                match root.open_relative(relative.as_os_str(), flags) {
+                    Ok(file) => Ok(WatchedFile { file: Box::new(File::from(file)), path, problems }),
+                    Err(errno) => refused(errno.to_string(), &path, &problems),
+                }
+            }
+            Self::Extra { content, path, problems } => {
+                let content = content.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let file: Box<dyn Read + Send> = match content {
+                    Some(Content::Bytes(bytes)) => Box::new(Cursor::new(bytes)),
+                    Some(Content::Stream(open)) => match open() {
+                        Ok(reader) => reader,
+                        Err(error) => return refused(error.to_string(), &path, &problems),
+                    },
+                    None => return refused("it was read before".into(), &path, &problems),
+                };
+                Ok(WatchedFile { file, path, problems })
             }
         }
     }
 }
 
 /// Remembers a failure in the middle of a file.
-#[derive(Debug)]
 pub(super) struct WatchedFile {
-    file: File,
+    file: Box<dyn Read + Send>,
     path: PathBuf,
     problems: Problems,
 }
@@ -224,8 +284,8 @@ impl Read for WatchedFile {
 }
 
 impl ReadSource for Source {
-    type Open = HostFile;
-    type Iter = std::vec::IntoIter<RusticResult<ReadSourceEntry<HostFile>>>;
+    type Open = Opened;
+    type Iter = std::vec::IntoIter<RusticResult<ReadSourceEntry<Opened>>>;
 
     fn size(&self) -> RusticResult<Option<u64>> {
         Ok(Some(self.found.iter().map(|found| found.node.meta.size).sum()))

@@ -215,8 +215,8 @@ impl wit::files::Host for Context {
 impl wit::points::Host for Context {
     fn get(&mut self, id: String) -> Result<wit::points::Point, Error> {
         let point = take!(self.pass(&Request::PointsGet { id }), Point)?;
-        let crate::points::PointInfo { id, tag, made_ms, paths, .. } = point;
-        Ok(wit::points::Point { id, tag, made_ms, paths })
+        let tag = point.tags.into_iter().next().unwrap_or_default();
+        Ok(wit::points::Point { id: point.id.to_string(), tag, made_ms: point.made.0, paths: point.paths })
     }
 
     fn entries(&mut self, id: String, path: String) -> Result<Option<u64>, Error> {

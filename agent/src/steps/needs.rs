@@ -13,6 +13,7 @@ use super::{Limits, Steps, in_full};
 use crate::capabilities::files::HostPath;
 use crate::capabilities::files::tree::{self, Kind};
 use crate::clock;
+use crate::points;
 use crate::preflight::{Preflight, Survey};
 
 impl Steps {
@@ -81,8 +82,9 @@ impl Steps {
     ) -> Result<(), String> {
         let weight = match point {
             Some(point) => {
-                let points = self.host.points().map_err(|error| in_full(&error))?;
-                points.weight(point, path).map_err(|error| error.message)?
+                let kept = self.host.points().map_err(|error| in_full(&error))?;
+                let id = points::read_id(point).map_err(|error| error.message)?;
+                kept.weight(id, path).map_err(|error| error.message)?
             }
             None => {
                 let (bytes, entries) =

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use sternway_core::plan::{PointCheck, PointWanted};
+use sternway_core::point::Depth;
 use sternway_core::run::{Answer, Phase, Run};
 use sternway_core::trust::Admitted;
 
@@ -11,6 +12,7 @@ use super::{PhaseCall, Steps, in_full};
 use crate::durable;
 use crate::gate::Cancel;
 use crate::outbox::Outbox;
+use crate::points::making::nobody;
 
 /// A link that is down comes back; staging waits for it between tries.
 const FETCH_AGAIN: Duration = Duration::from_millis(500);
@@ -86,9 +88,9 @@ impl Steps {
             Some(age) => format!("no rollback point `{}` that is at most {age} old", wanted.tag),
             None => format!("no rollback point `{}`", wanted.tag),
         })?;
-        let is_full = wanted.verify == PointCheck::Full;
-        points.verify(&point.id, is_full).map_err(|error| in_full(&error))?;
-        Ok(point.id)
+        let depth = if wanted.verify == PointCheck::Full { Depth::Full } else { Depth::Quick };
+        points.verify(point.id, depth, &nobody()).map_err(|error| in_full(&error))?;
+        Ok(point.id.to_string())
     }
 
     /// Read only. What an earlier step will change is not judged here, only

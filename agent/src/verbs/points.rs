@@ -7,7 +7,8 @@ use sternway_agent::capabilities::files::HostPath;
 use sternway_agent::config::Config;
 use sternway_agent::crash;
 use sternway_agent::host::Host;
-use sternway_agent::points::PointInfo;
+use sternway_agent::points::making::{Making, nobody};
+use sternway_core::point::{Depth, Kind, Origin, PieceKind, Point, Want};
 
 use crate::output::{self, Failure};
 
@@ -38,10 +39,6 @@ pub(crate) enum Points {
 
 #[derive(Debug, thiserror::Error)]
 enum PointsVerbError {
-    #[error("no point's id begins with `{0}`; `sternway-agent points list` shows them")]
-    Unknown(String),
-    #[error("`{0}` is the beginning of {1} ids; give more of it")]
-    Ambiguous(String, usize),
     #[error("`{path}` cannot be kept: {reason}")]
     Path { path: String, reason: String },
     #[error("{bad} of {all} points cannot be restored")]
@@ -55,14 +52,26 @@ pub(crate) fn run(verb: &Points, config: &Path, json: bool) -> Result<(), Failur
     match verb {
         Points::Create { tag, reason, paths } => {
             let paths: Vec<HostPath> = paths.iter().map(|path| host_path(path)).collect::<Result<_, _>>()?;
-            show(&points.create(tag, reason, &paths)?, json, None);
+            let making = Making {
+                service: String::new(),
+                version: String::new(),
+                kind: Kind::Full,
+                origin: Origin::Person,
+                tags: vec![tag.clone()],
+                reason: reason.clone(),
+                by: "host".to_owned(),
+                paths: paths.into_iter().map(|path| (PieceKind::Files, path)).collect(),
+                extras: Vec::new(),
+            };
+            show(&points.make(making, &nobody())?, json, None);
         }
         Points::List => points.list()?.iter().for_each(|point| show(point, json, None)),
         Points::Verify { full, id } => {
-            let wanted = chosen(points.list()?, id.as_deref())?;
+            let wanted = points.find(&Want { id: id.clone(), ..Want::default() })?;
+            let depth = if *full { Depth::Full } else { Depth::Quick };
             let mut bad = 0;
             for point in &wanted {
-                let checked = points.verify(&point.id, *full);
+                let checked = points.verify(point.id, depth, &nobody());
                 bad += usize::from(checked.is_err());
                 show(point, json, Some(checked.map_err(|error| error.to_string())));
             }
@@ -79,21 +88,11 @@ fn host_path(path: &str) -> Result<HostPath, PointsVerbError> {
         .map_err(|error| PointsVerbError::Path { path: path.into(), reason: error.message.clone() })
 }
 
-fn chosen(points: Vec<PointInfo>, id: Option<&str>) -> Result<Vec<PointInfo>, PointsVerbError> {
-    let Some(id) = id else { return Ok(points) };
-    let found: Vec<PointInfo> = points.into_iter().filter(|point| point.id.starts_with(id)).collect();
-    match found.len() {
-        0 => Err(PointsVerbError::Unknown(id.into())),
-        1 => Ok(found),
-        count => Err(PointsVerbError::Ambiguous(id.into(), count)),
-    }
-}
-
-fn show(point: &PointInfo, json: bool, checked: Option<Result<(), String>>) {
+fn show(point: &Point, json: bool, checked: Option<Result<(), String>>) {
     if json {
         let mut value = serde_json::json!({
-            "format": "sternway.point/1.0", "id": point.id, "tag": point.tag, "reason": point.reason,
-            "made_ms": point.made_ms, "paths": point.paths, "bytes": point.bytes,
+            "format": "sternway.point/1.0", "id": point.id, "tag": point.tags.first(), "reason": point.reason,
+            "made_ms": point.made.0, "paths": point.paths, "bytes": point.bytes,
         });
         if let Some(checked) = checked {
             value["good"] = checked.is_ok().into();
@@ -101,17 +100,17 @@ fn show(point: &PointInfo, json: bool, checked: Option<Result<(), String>>) {
         }
         return output::line(&value.to_string());
     }
-    let made = i64::try_from(point.made_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    let made = i64::try_from(point.made.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     let made = made.map_or_else(String::new, |made| made.strftime("%Y-%m-%d %H:%M:%SZ").to_string());
     let verdict = match checked {
         None => String::new(),
         Some(Ok(())) => "  good".into(),
         Some(Err(finding)) => format!("  BAD: {finding}"),
     };
-    let id: String = point.id.chars().take(8).collect();
+    let id = point.id.short();
     output::line(&format!(
         "{id}  {made}  {:<20}  {:>12} bytes  {}{verdict}",
-        point.tag,
+        point.tags.join(" "),
         point.bytes,
         point.paths.join(" ")
     ));

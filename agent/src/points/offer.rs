@@ -1,0 +1,458 @@
+//! How a point comes to be, in five moves: everything is stored under a
+//! snapshot that is not offered, the point describes itself, its manifest is
+//! stored, one snapshot of both is saved, which is the moment from which the
+//! point is there, and the unfinished ones go. Whoever dies in between leaves
+//! what nobody is offered and the next making takes away.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustic_core::jiff::{self, SignedDuration};
+use rustic_core::repofile::{Metadata, Node, NodeType, SnapshotFile, SnapshotId, SnapshotSummary};
+use rustic_core::{
+    BackupOptions, FileType, ParentOptions, ReadSource, ReadSourceEntry, ReadSourceOpen, RusticResult,
+};
+use sternway_core::ids::Digest;
+use sternway_core::point::{FORMAT, Manifest, Piece, Point};
+
+use super::locks::Maker;
+use super::making::{Extra, Making, Watch};
+use super::pace::Pace;
+use super::repository::Session;
+use super::source::Source;
+use super::{Indexed, LibraryError, Points, PointsError, guarded, inside, label};
+use crate::capabilities::files::HostPath;
+use crate::crash;
+
+/// Where the manifest lies in a point.
+pub(super) const MANIFEST: &str = "/.sternway/manifest.json";
+/// Earlier points that a making looks at for files that have not changed.
+const PARENTS_MAX: usize = 3;
+/// Two changes of a file can have one time when they are this close.
+const RACY: SignedDuration = SignedDuration::from_secs(2);
+/// What stands for a time that must not be taken for the file's: no file was changed then.
+const LONG_BEFORE: SignedDuration = SignedDuration::from_hours(100 * 365 * 24);
+
+impl Points {
+    /// Makes a point. It is there, on disk and whole, when this returns it.
+    ///
+    /// # Errors
+    /// Anything that could not be read or stored: then there is no point.
+    pub fn make(&self, making: Making, watch: &Watch) -> Result<Point, PointsError> {
+        making.tags.iter().try_for_each(|tag| label::check_tag(tag))?;
+        check_paths(&making)?;
+        let maker = self.locks.make()?;
+        self.sweep()?;
+        let mut unfinished = Vec::new();
+        let made = self.make_as(&maker, making, watch, &mut unfinished);
+        self.forget_index();
+        // Not being offered is what matters; the rest is tidiness.
+        if !unfinished.is_empty()
+            && let Err(error) = self.delete(&unfinished)
+        {
+            tracing::warn!(error = %super::list::deepest(&error), "an unfinished point was left behind");
+        }
+        made
+    }
+
+    fn make_as(
+        &self,
+        maker: &Maker,
+        making: Making,
+        watch: &Watch,
+        unfinished: &mut Vec<SnapshotId>,
+    ) -> Result<Point, PointsError> {
+        let mut pieces = Pieces::of(&making);
+        let Making { service, version, kind, origin, tags, reason, by, paths, extras } = making;
+        let mut snapshot = SnapshotFile {
+            hostname: self.host.as_str().to_owned(),
+            program_version: concat!("sternway ", env!("CARGO_PKG_VERSION")).to_owned(),
+            ..SnapshotFile::default()
+        };
+        label::mark_incomplete(&mut snapshot, &maker.name);
+        let paths: Vec<HostPath> = paths.into_iter().map(|(_, path)| path).collect();
+        let stored = self.store(&snapshot, &paths, extras, &pieces, watch, unfinished)?;
+        crash::point("points.archived", "");
+
+        let pace = Pace::new(watch, "describing", "pieces", Some(pieces.list.len() as u64));
+        let indexed = self.index()?;
+        pieces.describe(&indexed, &stored, &pace)?;
+        let summary = stored.summary.clone().unwrap_or_default();
+        let mut tags: Vec<String> = tags.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+        tags.sort();
+        let point = Point {
+            id: sternway_core::ids::PointId([0; 32]),
+            made: label::made(&snapshot),
+            service,
+            version,
+            kind,
+            origin,
+            tags,
+            kept: None,
+            reason,
+            by,
+            paths: stored.paths.iter().filter(|path| *path != label::OURS).cloned().collect(),
+            bytes: summary.total_bytes_processed,
+            files: summary.total_files_processed,
+            checked: None,
+        };
+        let manifest = self.manifest_of(&point, pieces.list);
+        let described = self.store_manifest(&snapshot, &manifest, unfinished)?;
+        crash::point("points.described", "");
+
+        self.offer(&point, stored, &described)
+    }
+
+    /// Everything but the manifest, under a snapshot that is not offered.
+    fn store(
+        &self,
+        snapshot: &SnapshotFile,
+        paths: &[HostPath],
+        extras: Vec<Extra>,
+        pieces: &Pieces,
+        watch: &Watch,
+        unfinished: &mut Vec<SnapshotId>,
+    ) -> Result<SnapshotFile, PointsError> {
+        let began = jiff::Timestamp::now();
+        let source = Source::of(&self.root, paths, extras)?;
+        let problems = source.problems();
+        let mut tops = source.tops();
+        if tops.is_empty() {
+            tops.push(PathBuf::from(label::OURS));
+        }
+        let session = self.session(Some((watch, "reading")))?;
+        let parents = self.parents(&session, &tops)?;
+        let options = BackupOptions::default()
+            .parent_opts(ParentOptions::default().force(parents.is_empty()).parents(parents));
+        let Session { repository, shelf } = session;
+        let writer = guarded("read the index of", || repository.to_indexed_ids())?;
+        let sifted = Sifted { source, began, pieces: pieces.clone(), seen: Arc::default() };
+        let seen = Arc::clone(&sifted.seen);
+        let stored = guarded("write to", || writer.archive(&options, &sifted, snapshot.clone(), &tops))?;
+        unfinished.push(stored.id);
+        if let Some((count, first)) = problems.summary() {
+            return Err(PointsError::Incomplete { count, first });
+        }
+        if let Some(failure) = shelf.failure() {
+            return Err(PointsError::Repository { step: "write to", cause: LibraryError(failure) });
+        }
+        let seen = *seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = stored.summary.as_ref().map_or(0, |summary| summary.total_files_processed);
+        if files != seen {
+            let first = format!("of {seen} files {files} were stored");
+            return Err(PointsError::Incomplete { count: 1, first });
+        }
+        Ok(stored)
+    }
+
+    /// Earlier points of this host that hold the same paths, or some of them.
+    fn parents(&self, session: &Session, tops: &[PathBuf]) -> Result<Vec<String>, PointsError> {
+        let mut offered = self.offered(session)?;
+        offered.sort_by(|(_, a), (_, b)| b.time.cmp(&a.time));
+        let wanted: BTreeSet<String> = tops.iter().map(|top| top.to_string_lossy().into_owned()).collect();
+        let holds = |snapshot: &SnapshotFile| {
+            let paths: BTreeSet<String> = snapshot.paths.iter().cloned().collect();
+            if paths == wanted {
+                return 0;
+            }
+            let meets = |top: &&PathBuf| {
+                paths.iter().any(|path| top.starts_with(path) || Path::new(path).starts_with(top))
+            };
+            1 + tops.iter().filter(|top| !meets(top)).count()
+        };
+        let mut ranked: Vec<(usize, SnapshotId)> = offered
+            .iter()
+            .map(|(id, snapshot)| (holds(snapshot), *id))
+            .filter(|(lacks, _)| *lacks < 1 + tops.len())
+            .collect();
+        // Stable: the newest of each rank first.
+        ranked.sort_by_key(|(lacks, _)| *lacks);
+        let name = |(_, id): (usize, SnapshotId)| id.into_inner().to_hex().as_str().to_owned();
+        Ok(ranked.into_iter().take(PARENTS_MAX).map(name).collect())
+    }
+
+    fn manifest_of(&self, point: &Point, pieces: Vec<Piece>) -> Manifest {
+        Manifest {
+            format: FORMAT,
+            host: self.host.clone(),
+            service: point.service.clone(),
+            version: point.version.clone(),
+            kind: point.kind,
+            origin: point.origin.clone(),
+            reason: point.reason.clone(),
+            by: point.by.clone(),
+            made: point.made,
+            pieces,
+        }
+    }
+
+    fn store_manifest(
+        &self,
+        snapshot: &SnapshotFile,
+        manifest: &Manifest,
+        unfinished: &mut Vec<SnapshotId>,
+    ) -> Result<SnapshotFile, PointsError> {
+        let text = serde_json::to_vec_pretty(manifest).expect("a manifest has no keys but texts");
+        let session = self.session(None)?;
+        let writer = guarded("read the index of", || session.repository.to_indexed_ids())?;
+        let options =
+            BackupOptions::default().no_scan(true).parent_opts(ParentOptions::default().force(true));
+        let source = ManifestSource(text);
+        let top = [PathBuf::from(label::OURS)];
+        let stored = guarded("write to", || writer.archive(&options, &source, snapshot.clone(), &top))?;
+        unfinished.push(stored.id);
+        match (session.shelf.failure(), &stored.summary) {
+            (Some(failure), _) => {
+                Err(PointsError::Repository { step: "write to", cause: LibraryError(failure) })
+            }
+            (None, Some(summary)) if summary.total_files_processed == 1 => Ok(stored),
+            (None, _) => Err(PointsError::Incomplete { count: 1, first: "the manifest".into() }),
+        }
+    }
+
+    /// From here on the point is there.
+    fn offer(
+        &self,
+        point: &Point,
+        stored: SnapshotFile,
+        described: &SnapshotFile,
+    ) -> Result<Point, PointsError> {
+        let session = self.session(None)?;
+        let writer = guarded("read the index of", || session.repository.to_indexed_ids())?;
+        // Of two folders `/.sternway` it matters not which one's times are kept.
+        let either = |_: &Node, _: &Node| std::cmp::Ordering::Equal;
+        let trees = [stored.tree, described.tree];
+        let mut summary = SnapshotSummary::default();
+        let tree = guarded("write to", || writer.merge_trees(&trees, &either, &mut summary))?;
+        if let Some(failure) = session.shelf.failure() {
+            return Err(PointsError::Repository { step: "write to", cause: LibraryError(failure) });
+        }
+        crash::point("points.merged", "");
+        let mut snapshot = SnapshotFile { tree, original: None, ..stored };
+        label::write(&mut snapshot, point);
+        let id = self.save(&snapshot)?;
+        crash::point("points.offered", "");
+        Ok(Point { id: label::own_id(id), ..point.clone() })
+    }
+
+    /// Saves one snapshot file, on disk when this returns.
+    pub(super) fn save(&self, snapshot: &SnapshotFile) -> Result<SnapshotId, PointsError> {
+        let session = self.session(None)?;
+        guarded("write to", || session.repository.save_snapshots(vec![snapshot.clone()]))?;
+        let id = session.shelf.newest_written(FileType::Snapshot);
+        let id = id.ok_or_else(|| PointsError::Repository {
+            step: "write to",
+            cause: LibraryError("the snapshot was not written".into()),
+        })?;
+        Ok(SnapshotId::from(id))
+    }
+
+    pub(super) fn delete(&self, ids: &[SnapshotId]) -> Result<(), PointsError> {
+        let session = self.session(None)?;
+        guarded("tidy", || session.repository.delete_snapshots(ids))
+    }
+
+    /// Takes away what dead makers of this host left.
+    pub(super) fn sweep(&self) -> Result<(), PointsError> {
+        let _change = self.locks.change()?;
+        let session = self.session(None)?;
+        let all = self.all_snapshots(&session)?.found;
+        let offered: BTreeSet<SnapshotId> = self.offered(&session)?.into_iter().map(|(id, _)| id).collect();
+        let mut left = Vec::new();
+        for (id, snapshot) in all.iter().filter(|(_, snapshot)| self.is_ours(snapshot)) {
+            let is_left = match label::is_incomplete(snapshot) {
+                true => !self.locks.is_alive(&label::maker(snapshot).unwrap_or_default())?,
+                // An earlier turn of a point that was being tagged.
+                false => !offered.contains(id),
+            };
+            if is_left {
+                left.push(*id);
+            }
+        }
+        self.locks.sweep()?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(snapshots = left.len(), "unfinished points of a maker that is gone are taken away");
+        self.delete(&left)
+    }
+}
+
+fn check_paths(making: &Making) -> Result<(), PointsError> {
+    if making.paths.is_empty() && making.extras.is_empty() {
+        return Err(PointsError::Empty);
+    }
+    let ours = HostPath::parse(label::OURS)?;
+    match making.paths.iter().find(|(_, path)| path.is_within(&ours)) {
+        Some((_, path)) => Err(PointsError::Ours { path: path.as_str().to_owned() }),
+        None => Ok(()),
+    }
+}
+
+/// The pieces of a point while they are counted.
+#[derive(Debug, Clone)]
+struct Pieces {
+    list: Vec<Piece>,
+    /// Entries and bytes, for each piece.
+    counts: Arc<Mutex<Vec<(u64, u64)>>>,
+}
+
+impl Pieces {
+    fn of(making: &Making) -> Self {
+        let piece = |kind, name: &str, at: String, note: &str| Piece {
+            kind,
+            name: name.to_owned(),
+            at,
+            entries: 0,
+            bytes: 0,
+            digest: Digest([0; 32]),
+            note: note.to_owned(),
+        };
+        let mut list: Vec<Piece> = Vec::new();
+        for (kind, path) in &making.paths {
+            list.push(piece(*kind, path.as_str(), path.as_str().to_owned(), ""));
+        }
+        for extra in &making.extras {
+            let at = format!("{}/{}/{}", label::OURS, extra.kind.name(), extra.file);
+            list.push(piece(extra.kind, &extra.name, at, &extra.note));
+        }
+        let counts = Arc::new(Mutex::new(vec![(0, 0); list.len()]));
+        Self { list, counts }
+    }
+
+    fn count(&self, path: &Path, node: &Node) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        for (piece, (entries, bytes)) in self.list.iter().zip(counts.iter_mut()) {
+            if path.starts_with(&piece.at) {
+                *entries += 1;
+                *bytes += if node.is_file() { node.meta.size } else { 0 };
+            }
+        }
+    }
+
+    /// Fills in what was stored.
+    fn describe(&mut self, indexed: &Indexed, stored: &SnapshotFile, pace: &Pace) -> Result<(), PointsError> {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (piece, (entries, bytes)) in self.list.iter_mut().zip(counts) {
+            let at = HostPath::parse(&piece.at)?;
+            let node = inside::node_at(indexed, stored.tree, &at)?
+                .ok_or_else(|| PointsError::Incomplete { count: 1, first: format!("`{}`", piece.at) })?;
+            piece.entries = entries;
+            // What a program said has no length before it was read.
+            piece.bytes = if node.is_file() { inside::length(indexed, &node)? } else { bytes };
+            piece.digest = inside::digest(&node);
+            pace.add(1);
+        }
+        Ok(())
+    }
+}
+
+/// A source whose entries are counted, and where no file that may still be
+/// changing looks as if its times could be trusted the next time.
+struct Sifted {
+    source: Source,
+    began: jiff::Timestamp,
+    pieces: Pieces,
+    /// Everything that is no folder.
+    seen: Arc<Mutex<u64>>,
+}
+
+struct SiftedEntries {
+    entries: <Source as ReadSource>::Iter,
+    began: jiff::Timestamp,
+    pieces: Pieces,
+    seen: Arc<Mutex<u64>>,
+}
+
+impl ReadSource for Sifted {
+    type Open = <Source as ReadSource>::Open;
+    type Iter = SiftedEntries;
+
+    fn size(&self) -> RusticResult<Option<u64>> {
+        self.source.size()
+    }
+
+    fn entries(&self) -> Self::Iter {
+        SiftedEntries {
+            entries: self.source.entries(),
+            began: self.began,
+            pieces: self.pieces.clone(),
+            seen: Arc::clone(&self.seen),
+        }
+    }
+}
+
+impl Iterator for SiftedEntries {
+    type Item = RusticResult<ReadSourceEntry<<Source as ReadSource>::Open>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut entry = match self.entries.next()? {
+            Ok(entry) => entry,
+            Err(error) => return Some(Err(error)),
+        };
+        if !entry.node.is_dir() {
+            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        }
+        self.pieces.count(&entry.path, &entry.node);
+        let meta = &mut entry.node.meta;
+        // Reading a file changes this one; every tree would be new each time.
+        meta.atime = meta.mtime;
+        // The library takes a time that is not there for one that fits, so it
+        // gets one that fits nowhere: of this making, and no file's.
+        if meta.ctime.is_some_and(|ctime| ctime >= self.began - RACY) {
+            meta.ctime = Some(self.began - LONG_BEFORE);
+        }
+        Some(Ok(entry))
+    }
+}
+
+/// The folder and the one file in it.
+struct ManifestSource(Vec<u8>);
+
+struct Text(Vec<u8>);
+
+impl ReadSourceOpen for Text {
+    type Reader = Cursor<Vec<u8>>;
+
+    fn open(self) -> RusticResult<Self::Reader> {
+        Ok(Cursor::new(self.0))
+    }
+}
+
+impl ReadSource for ManifestSource {
+    type Open = Text;
+    type Iter = std::vec::IntoIter<RusticResult<ReadSourceEntry<Text>>>;
+
+    fn size(&self) -> RusticResult<Option<u64>> {
+        Ok(Some(self.0.len() as u64))
+    }
+
+    fn entries(&self) -> Self::Iter {
+        let now = Some(jiff::Timestamp::now());
+        let meta = |mode, size| Metadata {
+            mode: Some(super::mode::to_go(mode)),
+            mtime: now,
+            atime: now,
+            ctime: now,
+            uid: Some(0),
+            gid: Some(0),
+            size,
+            links: 1,
+            ..Metadata::default()
+        };
+        let entry = |path: &str, kind: NodeType, meta, open| {
+            let path = PathBuf::from(path);
+            let node = Node::new_node(path.file_name().unwrap_or(OsStr::new("")), kind, meta);
+            Ok(ReadSourceEntry { path, node, open })
+        };
+        let text = Some(Text(self.0.clone()));
+        vec![
+            entry(label::OURS, NodeType::Dir, meta(0o040_700, 0), None),
+            entry(MANIFEST, NodeType::File, meta(0o100_600, self.0.len() as u64), text),
+        ]
+        .into_iter()
+    }
+}
