@@ -255,11 +255,12 @@ fn heavy_packages_have_one_home_among_the_files() {
                 "agent/src/capabilities/databases.rs",
                 "agent/src/conformance.rs",
                 "agent/src/conformance/trees.rs",
+                "agent/src/points/pieces/databases.rs",
                 "coordinator/src/daemon/database.rs",
                 "coordinator/src/daemon/database/",
                 "coordinator/src/dev/",
             ],
-            "SQLite is named where a database is kept, is a power or is part of a case, nowhere else",
+            "SQLite is named where a database is kept, is a power, is part of a case or goes into a point, nowhere else",
         ),
         (
             &["toml::"],

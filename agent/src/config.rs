@@ -12,7 +12,7 @@ use sternway_core::time::Millis;
 use sternway_core::trust::{Keyring, KeyringError, KeyringFile};
 
 pub use points::{
-    Component, Database, DatabaseSource, Keep, PointService, PointsConfig, Ready, Schedule, Scrub,
+    Component, Database, DatabaseSource, Keep, Mysql, PointService, PointsConfig, Ready, Schedule, Scrub,
     SecretsError, Version,
 };
 
@@ -119,6 +119,8 @@ pub enum ConfigError {
     },
     #[error("`{}` is not as expected: {cause}", path.display())]
     Parse { path: PathBuf, cause: String },
+    #[error("`{}` describes rollback points that cannot be made: {}", path.display(), problems.join("; "))]
+    Points { path: PathBuf, problems: Vec<String> },
     #[error("the keyring `{}` cannot be trusted", path.display())]
     Keyring {
         path: PathBuf,
@@ -161,6 +163,13 @@ impl Config {
             && !repository.contains(':')
         {
             *repository = folder.join(&*repository).to_string_lossy().into_owned();
+        }
+        for service in &mut config.points.services {
+            service.scratch = config.state.join("scratch");
+        }
+        let problems = config.points.problems();
+        if !problems.is_empty() {
+            return Err(ConfigError::Points { path: path.to_path_buf(), problems });
         }
         for service in &mut config.services {
             service.directory = service.directory.take().map(|directory| folder.join(directory));
@@ -234,5 +243,15 @@ mod tests {
         assert!(error.contains("keyrng"), "{error}");
         let error = load(&GOOD.replace("200ms", "200")).unwrap_err().to_string();
         assert!(error.contains("needs its unit"), "{error}");
+    }
+
+    #[test]
+    fn what_a_point_could_never_hold_is_said_when_the_file_is_read_and_copies_lie_in_the_state() {
+        let described =
+            |files: &str| format!("{GOOD}\n[[points.service]]\nname = \"agora\"\nfiles = [\"{files}\"]");
+        let config = load(&described("/opt/agora")).unwrap();
+        assert_eq!(config.points.services[0].scratch, config.state.join("scratch"));
+        let error = load(&described("opt/agora")).unwrap_err().to_string();
+        assert!(error.contains("`opt/agora`") && error.contains("agent.toml"), "{error}");
     }
 }

@@ -5,7 +5,8 @@
 //! [`message`] (how it is handed on), [`driver`] (what is done about it),
 //! [`journal`] (what is written down), [`steps`] (a phase of a step),
 //! [`sandbox`] and [`gate`] (how a plugin runs, and the one door it has),
-//! [`capabilities`] (what acts beyond that door), [`points`]; [`preflight`] and
+//! [`capabilities`] (what acts beyond that door), [`points`] and the
+//! [`custodian`] who looks after them; [`preflight`] and
 //! [`ballast`] for the night when the disk is full; [`conformance`] proves plugins with
 //! the same gate and powers.
 
@@ -16,6 +17,7 @@ pub mod config;
 pub mod conformance;
 pub mod control;
 pub mod crash;
+pub mod custodian;
 pub mod driver;
 pub mod durable;
 pub mod gate;

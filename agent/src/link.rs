@@ -5,6 +5,7 @@
 //! the journal has on disk is told in order, from the record after the last one
 //! the coordinator acknowledged.
 
+mod asks;
 mod session;
 mod tls;
 
@@ -15,11 +16,14 @@ use std::time::Duration;
 use sternway_core::ids::HostName;
 
 use crate::config::Config;
+use crate::custodian::Custodian;
 use crate::journal::{Journal, Shown};
 use crate::message::{FromLink, Message};
 use crate::outbox::{Inbox, Outbox};
 
 pub use tls::TlsError;
+
+use asks::Asks;
 
 /// Shortest and longest time between two attempts to connect.
 const BACK_OFF_MIN: Duration = Duration::from_millis(200);
@@ -35,6 +39,8 @@ struct Shared {
     fleet: sternway_core::ids::FleetId,
     journal: Arc<Shown>,
     to_driver: mpsc::Sender<Message>,
+    /// None: whoever asks about rollback points hears nothing.
+    asks: Option<Asks>,
 }
 
 impl Shared {
@@ -71,8 +77,10 @@ pub fn start(
     fleet: sternway_core::ids::FleetId,
     journal: Arc<Mutex<Journal>>,
     to_driver: mpsc::Sender<Message>,
+    custodian: Arc<Custodian>,
 ) -> Result<Outbox, LinkError> {
     let (link, outbox) = Link::new(config, fleet, journal, to_driver)?;
+    let link = link.asking(custodian);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LinkError::Runtime)?;
     std::thread::Builder::new()
@@ -110,8 +118,14 @@ impl Link {
         let client = tls::client_config(&config.identity)?;
         let (outbox, inbox) = Outbox::new();
         let journal = journal.lock().unwrap_or_else(PoisonError::into_inner).told();
-        let shared = Shared { host: config.host.clone(), fleet, journal, to_driver };
+        let shared = Shared { host: config.host.clone(), fleet, journal, to_driver, asks: None };
         Ok((Self { address: config.coordinator, client, shared, inbox }, outbox))
+    }
+
+    /// Questions about rollback points go to this custodian.
+    pub fn asking(mut self, custodian: Arc<Custodian>) -> Self {
+        self.shared.asks = Some(Asks::new(custodian));
+        self
     }
 
     /// Connects, and connects again, for ever. `open` makes the socket for each

@@ -17,11 +17,13 @@ use sternway_core::exit::DONE;
 #[command(after_help = "Examples:\n  \
     sternway-agent serve --config /etc/sternway/agent.toml\n  \
     sternway-agent points create --tag before-1.3 /opt/hello /etc/hello\n  \
+    sternway-agent points create --service agora --hook || exit 1\n  \
     sternway-agent points verify --full\n  \
+    sternway-agent points ready\n  \
     sternway-agent plugin test flush.wasm --case cases\n  \
     sternway-agent halt --reason 'smoke in rack 3'\n  \
     sternway-agent run plan.sealed --confirm db-01\n\n\
-    Exit codes: 0 as asked, 10 this host is halted, or all was put back, 12 stuck, 2 wrong use, 64 problems, \
+    Exit codes: 0 as asked, 1 not ready, 10 this host is halted, or all was put back, 12 stuck, 2 wrong use, 64 problems, \
     65 refused, 75 busy with another plan.")]
 struct Arguments {
     #[command(subcommand)]
@@ -51,7 +53,6 @@ enum Verb {
     /// Carry out a signed plan on this host with no coordinator.
     Run(verbs::run::Run),
     /// Rollback points of this host.
-    #[command(subcommand)]
     Points(verbs::points::Points),
     /// Services this agent looks after.
     #[command(subcommand)]
@@ -74,7 +75,7 @@ fn main() -> ExitCode {
         Verb::Halt { reason } => verbs::halt::halt(reason, config, json),
         Verb::Resume => verbs::halt::resume(config, json),
         Verb::Run(verb) => verbs::run::run(verb, config, json),
-        Verb::Points(verb) => verbs::points::run(verb, config, json).map(|()| DONE),
+        Verb::Points(verb) => verbs::points::run(verb, config, json),
         Verb::Service(verb) => verbs::service::run(verb, config, json).map(|()| DONE),
         Verb::Plugin(verb) => verbs::plugin::run(verb, json).map(|()| DONE),
     };

@@ -38,6 +38,12 @@ pub(crate) fn talk(text: &str) {
     eprintln!("{}", harmless(text));
 }
 
+/// A line of talk that takes the place of the one before; empty takes it away.
+#[expect(clippy::print_stderr, reason = "this module is where talk leaves")]
+pub(crate) fn redraw(text: &str) {
+    eprint!("\r\u{1b}[K{}", harmless(text));
+}
+
 /// An error with all its causes, in one line.
 pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -113,7 +113,7 @@ impl PhaseCall {
 /// Everything a phase needs of this host.
 #[derive(Debug)]
 pub struct Steps {
-    host: Host,
+    host: Arc<Host>,
     sandbox: Sandbox,
     journal: Arc<Mutex<Journal>>,
     loaded: Mutex<BTreeMap<Digest, Plugin>>,
@@ -123,12 +123,17 @@ pub struct Steps {
 impl Steps {
     pub fn new(config: &Config, journal: Arc<Mutex<Journal>>) -> Result<Self, StepsError> {
         Ok(Self {
-            host: Host::new(config)?,
+            host: Arc::new(Host::new(config)?),
             sandbox: Sandbox::new(&config.cache_path())?,
             journal,
             loaded: Mutex::new(BTreeMap::new()),
             outbox: OnceLock::new(),
         })
+    }
+
+    /// The host that steps act upon; its repository is opened once for all.
+    pub fn host(&self) -> Arc<Host> {
+        Arc::clone(&self.host)
     }
 
     /// Where progress goes once there is a link.

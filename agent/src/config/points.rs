@@ -11,6 +11,8 @@ use sternway_core::point::readiness::Wishes;
 use sternway_core::point::retention::Retention;
 use sternway_core::time::Millis;
 
+mod problems;
+
 /// `[points]` of the agent's configuration.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +29,8 @@ pub struct PointsConfig {
     pub options: BTreeMap<String, String>,
     /// A file of further options in TOML, mode 0600, for those that are secret.
     pub secrets: Option<PathBuf>,
+    /// Of all times of schedules and scrubs, such as `Europe/Vienna`; UTC when it is not named.
+    pub zone: Option<String>,
     #[serde(default)]
     pub keep: Keep,
     #[serde(default)]
@@ -108,7 +112,7 @@ impl Keep {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scrub {
-    /// Five fields, in UTC.
+    /// Five fields.
     #[serde(default = "scrub_cron")]
     pub cron: String,
     /// Per cent of all stored bytes at a time; 0 is never.
@@ -176,7 +180,7 @@ pub struct PointService {
     /// Working trees: commit, branch, what is changed.
     #[serde(default)]
     pub git: Vec<String>,
-    /// Python environments and `dpkg`: names and versions.
+    /// `dpkg`, and folders of Python environments: names and versions.
     #[serde(default)]
     pub packages: Vec<String>,
     /// Files with flags, and files with the environment.
@@ -191,6 +195,10 @@ pub struct PointService {
     /// Plugins that bringing it back takes; `files` when it is not said.
     #[serde(default = "usual_plugins")]
     pub plugins: Vec<String>,
+    /// Where copies of SQLite files lie while they are read: in the state
+    /// directory, once the configuration was loaded.
+    #[serde(skip, default = "std::env::temp_dir")]
+    pub scratch: PathBuf,
 }
 
 fn usual_plugins() -> Vec<String> {
@@ -215,6 +223,8 @@ pub struct Database {
     pub name: String,
     /// `source = { postgres = "dbname=agora" }`.
     pub source: DatabaseSource,
+    /// Whom of this host's users the dumping program runs as; the agent's own when it is not said.
+    pub user: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -222,12 +232,23 @@ pub struct Database {
 pub enum DatabaseSource {
     /// A file; copied consistently while it is written to.
     Sqlite(String),
-    /// A connection text for `pg_dump`, in its custom format.
+    /// A connection text for `pg_dump`, in its custom format. Holds no
+    /// password: every user of the host sees the words of a running program.
     Postgres(String),
-    /// A defaults file for `mysqldump`, which holds user, password and host.
-    Mysql(String),
+    Mysql(Mysql),
     /// A program whose output is the dump.
     Command(Vec<String>),
+}
+
+/// `source = { mysql = { defaults = "/etc/agora/my.cnf" } }`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mysql {
+    /// A defaults file for `mysqldump`, which holds user, password and host.
+    pub defaults: String,
+    /// All of them when none is named.
+    #[serde(default)]
+    pub databases: Vec<String>,
 }
 
 /// One part of a service, for points of kind `component`.
@@ -245,7 +266,7 @@ pub struct Schedule {
     pub name: String,
     /// A `[[points.service]]`.
     pub service: String,
-    /// Five fields, in UTC; daily at 02:00 when it is not said.
+    /// Five fields; daily at 02:00 when it is not said.
     #[serde(default = "daily_at_two")]
     pub cron: String,
     /// Put off by a random time up to this, so that a fleet does not begin at one moment.

@@ -178,6 +178,15 @@ impl Session {
                     Ok(stream) => receive_plan(stream, shared).await,
                     Err(error) => Err(error.to_string()),
                 },
+                asked = self.connection.accept_bi() => match asked {
+                    Ok((send, receive)) => {
+                        if let Some(asks) = shared.asks.clone() {
+                            tokio::spawn(asks.serve(send, receive));
+                        }
+                        Ok(())
+                    }
+                    Err(error) => Err(error.to_string()),
+                },
                 Some(fetch) = inbox.fetches.recv() => {
                     tokio::spawn(fetch_plugin(self.connection.clone(), fetch));
                     Ok(())

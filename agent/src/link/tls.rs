@@ -53,7 +53,8 @@ pub(super) fn client_config(identity: &Identity) -> Result<quinn::ClientConfig, 
 fn transport() -> quinn::TransportConfig {
     let mut transport = quinn::TransportConfig::default();
     transport
-        .max_concurrent_bidi_streams(1_u8.into())
+        // Questions about rollback points, one on a stream.
+        .max_concurrent_bidi_streams(8_u8.into())
         .max_concurrent_uni_streams(4_u8.into())
         .stream_receive_window((256_u32 * 1024).into())
         .receive_window((1024_u32 * 1024).into())

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use sternway_agent::config::Config;
 use sternway_agent::control::Door;
+use sternway_agent::custodian::{Custodian, OnRounds, Rounds};
 use sternway_agent::driver::{Driver, Parts, PlanStore};
 use sternway_agent::halt::HaltFlag;
 use sternway_agent::journal::{self, Journal};
@@ -30,6 +31,8 @@ pub(crate) struct Agent {
     driver: Driver,
     inbox: mpsc::Receiver<Message>,
     messages: mpsc::Sender<Message>,
+    /// Ends with the agent.
+    rounds: Option<OnRounds>,
 }
 
 impl Agent {
@@ -50,8 +53,10 @@ impl Agent {
         // Before the halt flag is read: who sets it now is either read or heard.
         let door = Door::open(&config.state)?;
         let steps = Arc::new(Steps::new(config, Arc::clone(&journal))?);
+        let custodian = Arc::new(Custodian::new(steps.host(), keyring.clone()));
+        let rounds = with_link.then(|| Rounds::of(Arc::clone(&custodian))).transpose()?;
         let outbox = match with_link {
-            true => link::start(config, keyring.fleet(), Arc::clone(&journal), messages.clone())?,
+            true => link::start(config, keyring.fleet(), Arc::clone(&journal), messages.clone(), custodian)?,
             false => Outbox::nowhere(),
         };
         let to_coordinator = outbox.clone();
@@ -74,7 +79,8 @@ impl Agent {
         })?;
         door.serve(messages.clone())?;
         ballast::keep_filled(config.state.clone())?;
-        Ok(Self { driver, inbox, messages })
+        let rounds = rounds.map(Rounds::begin).transpose()?;
+        Ok(Self { driver, inbox, messages, rounds })
     }
 
     /// Ends the work of this agent between two records.
@@ -88,7 +94,9 @@ impl Agent {
     }
 
     pub(crate) fn work(self) -> Result<(), Failure> {
-        Ok(self.driver.work(&self.inbox)?)
+        let worked = self.driver.work(&self.inbox);
+        drop(self.rounds);
+        Ok(worked?)
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sternway_agent::ballast;
 use sternway_agent::config::Config;
 use sternway_agent::control::{self, ControlError};
+use sternway_agent::custodian::{Catalogue, MemoryFile};
 use sternway_agent::driver;
 use sternway_agent::halt::HaltFlag;
 use sternway_agent::message::{Ask, Said};
@@ -68,6 +69,47 @@ impl Disk {
     }
 }
 
+/// What checks and schedules of rollback points came upon; nothing when all is well.
+struct Points {
+    /// Beginnings of ids, and what is wrong with them.
+    damaged: Vec<(String, String)>,
+    /// Names, how often they failed, since what, and why at last.
+    failing: Vec<(String, u32, sternway_core::time::Timestamp, String)>,
+}
+
+impl Points {
+    fn of(state: &Path) -> Self {
+        let checks = Catalogue::of(state).read();
+        let finding = |known: &sternway_agent::custodian::Known| known.checked.finding.clone();
+        let damaged = checks.points.iter().filter_map(|(id, known)| Some((id.short(), finding(known)?)));
+        let memory = MemoryFile::of(state).read();
+        let scrub = memory.scrub.iter().map(|past| ("scrub".to_owned(), past));
+        let all = memory.schedules.iter().map(|(name, past)| (name.clone(), past)).chain(scrub);
+        let failing = all.filter_map(|(name, past)| {
+            let failed = past.failed.as_ref()?;
+            Some((name, failed.times, failed.at, failed.why.clone()))
+        });
+        Self { damaged: damaged.collect(), failing: failing.collect() }
+    }
+
+    fn as_json(&self) -> Value {
+        json!({
+            "damaged": self.damaged.iter().map(|(id, finding)| json!({ "id": id, "finding": finding })).collect::<Vec<_>>(),
+            "failing": self.failing.iter().map(|(name, times, at, why)| {
+                json!({ "schedule": name, "times": times, "at_ms": at, "why": why })
+            }).collect::<Vec<_>>(),
+        })
+    }
+
+    fn rows(&self) -> Vec<String> {
+        let damaged = self.damaged.iter().map(|(id, finding)| format!("{id} is DAMAGED: {finding}"));
+        let failing = self.failing.iter().map(|(name, times, at, why)| {
+            format!("schedule {name} FAILED {times} times, last at {}: {why}", clock_time(*at))
+        });
+        damaged.chain(failing).collect()
+    }
+}
+
 fn as_json(config: &Config, agent: &Agent, report: Option<&Report>, disk: Option<&Disk>) -> Value {
     let mut value = json!({
         "format": "sternway.agent-status/1.0",
@@ -84,6 +126,7 @@ fn as_json(config: &Config, agent: &Agent, report: Option<&Report>, disk: Option
         "disk": disk.map(|disk| json!({
             "free_bytes": disk.free, "bytes": disk.size, "ballast": disk.ballast,
         })),
+        "points": Points::of(&config.state).as_json(),
     });
     let Some(report) = report else { return value };
     let more = json!({
@@ -116,6 +159,9 @@ fn show(config: &Config, agent: &Agent, report: Option<&Report>, disk: Option<&D
     if let Some(disk) = disk {
         let ballast = if disk.ballast { "ballast there" } else { "no ballast: used up, or no room for it" };
         row("disk", format!("{} MiB free of {} MiB, {ballast}", disk.free >> 20, disk.size >> 20));
+    }
+    for trouble in Points::of(&config.state).rows() {
+        row("points", trouble);
     }
     let Some(report) = report else { return row("journal", "none: no agent has served here yet".into()) };
     row(

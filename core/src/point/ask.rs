@@ -34,14 +34,15 @@ pub struct Want {
 pub enum Ask {
     /// Answers [`Answer::Points`], newest first.
     List(Want),
-    /// Answers one [`Answer::Manifest`] for the newest that is meant.
+    /// Answers [`Answer::Manifest`] for the newest that is meant: one, or as many
+    /// as its pieces take, each with the next of them.
     Show(Want),
     /// Answers one [`Answer::Checked`] for each that is meant.
     Verify { which: Want, depth: Depth },
     /// A point against the host as it is, or against another point. Answers
     /// [`Answer::Differences`].
     Diff { from: Want, to: Option<Want> },
-    /// Which points would go. Answers one [`Answer::WouldDrop`].
+    /// Which points would go. Answers [`Answer::WouldDrop`], in as many as it takes.
     WouldPrune,
     /// Answers one [`Answer::Ready`]. `plugins` are those that the coordinator
     /// would send.
@@ -104,12 +105,20 @@ pub enum Change {
     Untag { which: Want, tag: Option<String> },
     /// Drop exactly as many as were shown. Answers [`Answer::Dropped`].
     Prune { confirmed: u32 },
-    /// One path of a point, beside what is there or in its place. Answers
-    /// [`Answer::Restored`].
+    /// One path of a point. `into` empty: beside what is there, under a name of
+    /// its own; `into` the path itself: in its place, and what was there is
+    /// kept; elsewhere: only where nothing is. Answers [`Answer::Restored`].
     Restore { which: Want, path: String, into: String },
     /// Restore the newest point of a service beside, compare, take it away.
     /// Answers [`Answer::Drilled`].
     Drill { service: String },
+}
+
+impl Ask {
+    /// Answered from what is at hand; nothing long goes before it.
+    pub fn is_quick(&self) -> bool {
+        matches!(self, Self::List(_) | Self::Show(_) | Self::Ready { .. })
+    }
 }
 
 /// What a host answers, in as many messages as it takes.
@@ -139,6 +148,9 @@ pub enum Answer {
         path: String,
         entries: u64,
         bytes: u64,
+        /// Where what was there before is kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        old: Option<String>,
     },
     Drilled {
         service: String,

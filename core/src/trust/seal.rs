@@ -84,6 +84,8 @@ pub enum OpenError {
     BadSignature { key: KeyId, person: Person },
     #[error("no known key has signed")]
     NobodyKnown,
+    #[error("the order is {named}'s, and {named} has not signed it")]
+    OtherPerson { named: Person },
     #[error("signed for fleet {found}, this is fleet {here}", found = .found.short(), here = .here.short())]
     OtherFleet { found: crate::ids::FleetId, here: crate::ids::FleetId },
     #[error("{valid} person(s) signed, {need} are needed")]
@@ -291,7 +293,7 @@ impl Sealed<crate::point::Order> {
         }
         match opened.signers().iter().any(|signer| signer.person == order.person) {
             true => Ok(opened),
-            false => Err(OpenError::NobodyKnown),
+            false => Err(OpenError::OtherPerson { named: order.person.clone() }),
         }
     }
 }
