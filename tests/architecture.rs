@@ -241,6 +241,7 @@ fn heavy_packages_have_one_home_among_the_files() {
                 "coordinator/src/daemon.rs",
                 "coordinator/src/daemon/endpoint.rs",
                 "coordinator/src/daemon/operator_api.rs",
+                "coordinator/src/daemon/points.rs",
                 "coordinator/src/daemon/session.rs",
                 "coordinator/src/cli/client.rs",
                 "coordinator/src/cli/identity.rs",

@@ -19,7 +19,7 @@ pub const RECORD_PLACES: [(&str, &str); 3] = [
 ];
 
 /// Every kind of record, as [`record`] names them.
-pub const RECORDS: [&str; 39] = [
+pub const RECORDS: [&str; 40] = [
     "opened",
     "epoch-seen",
     "accepted",
@@ -59,6 +59,7 @@ pub const RECORDS: [&str; 39] = [
     "mark-finished",
     "acked",
     "measured",
+    "remarked",
 ];
 
 /// Around every host call that changes something, with the call's name.
@@ -136,6 +137,7 @@ pub fn record(record: &Record) -> &'static str {
         Record::MarkFinished { .. } => return "mark-finished",
         Record::Acked { .. } => return "acked",
         Record::Measured { .. } => return "measured",
+        Record::Remarked { .. } => return "remarked",
     };
     match input {
         Input::Accepted { .. } => "accepted",

@@ -138,6 +138,7 @@ impl Driver {
             let runs = journal.open_runs();
             runs.map(|(plan, run)| (plan, run.entries.clone(), run.unfinished())).collect::<Vec<_>>()
         });
+        self.parts.steps.give_back_but(&open.iter().map(|(plan, ..)| *plan).collect());
         for (plan, entries, unfinished) in open {
             let Some(Input::Accepted { rollout, .. }) = entries.first().map(|entry| &entry.input) else {
                 continue;

@@ -10,6 +10,7 @@ use crate::capabilities::services::{DefinitionError, ServiceDefinition, Services
 use crate::config::Config;
 use crate::durable;
 use crate::gate::HostPolicy;
+use crate::points::lease::{LeaseError, Leases};
 use crate::points::{Place, Points, PointsError};
 
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +78,14 @@ impl Host {
         let opened = Arc::new(Points::open_or_create(self.root.clone(), &self.config.host, &place)?);
         *points = Some(Arc::clone(&opened));
         Ok(opened)
+    }
+
+    /// Which of them are in use.
+    ///
+    /// # Errors
+    /// The state directory cannot be written.
+    pub fn leases(&self) -> Result<Leases, LeaseError> {
+        Leases::open(&self.config.state)
     }
 
     /// What this host permits, whoever signs.

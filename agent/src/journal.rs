@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
-use sternway_core::ids::{HostName, JournalId, PlanId, RolloutId};
-use sternway_core::run::{Entry, Input, Record};
+use sternway_core::ids::{HostName, JournalId, PlanId, PointId, RolloutId};
+use sternway_core::run::{Entry, Input, Record, Remark};
 use sternway_core::time::Timestamp;
 use sternway_core::wire::Event;
 
@@ -40,6 +40,8 @@ pub struct RunRecords {
     pub entries: Vec<Entry>,
     /// Plugins' write-ahead marks by (step, key): the note, and the value once finished.
     pub marks: BTreeMap<(u32, String), Mark>,
+    /// What the plan may overwrite is kept in this point.
+    pub safety: Option<PointId>,
     /// Calls that change the host, by (step, ordinal), begun and without an end.
     calls: BTreeMap<(u32, u32), String>,
 }
@@ -281,6 +283,11 @@ impl Journal {
                 self.acked_noted = self.acked_noted.max(*sequence);
             }
             Record::Measured { .. } => {}
+            Record::Remarked { plan, remark } => {
+                if let Remark::Safety { point, .. } = remark {
+                    self.runs.entry(*plan).or_default().safety = Some(*point);
+                }
+            }
             Record::CallBegan { plan, step, call, name, subject, .. } => {
                 let run = self.runs.entry(*plan).or_default();
                 run.calls.insert((*step, *call), format!("{name} {subject}"));

@@ -2,13 +2,13 @@
 //! its journal when none does.
 
 use serde::{Deserialize, Serialize};
-use sternway_core::ids::{JournalId, PlanId, RolloutId};
+use sternway_core::ids::{JournalId, PlanId, PointId, RolloutId};
 use sternway_core::plan::Plan;
-use sternway_core::run::{Choice, Ending, Entry, Input, Phase, Run, Stage};
+use sternway_core::run::{Choice, Ending, Input, Phase, Run, Stage};
 use sternway_core::time::Timestamp;
 
 use crate::halt::Halt;
-use crate::journal::Journal;
+use crate::journal::{Journal, RunRecords};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -54,6 +54,8 @@ pub struct RunReport {
     pub why: Option<String>,
     /// When hands are needed: what can be done.
     pub choices: Vec<String>,
+    /// Holds what the run overwrites, as it was before.
+    pub safety: Option<PointId>,
 }
 
 /// A run that ended here.
@@ -84,8 +86,8 @@ impl Report {
 }
 
 impl RunReport {
-    pub fn of(plan: PlanId, signed: &Plan, rollout: &RolloutId, run: &Run, entries: &[Entry]) -> Self {
-        let moved = entries.iter().rev().find(|entry| !is_remark(&entry.input));
+    pub fn of(plan: PlanId, signed: &Plan, rollout: &RolloutId, run: &Run, records: &RunRecords) -> Self {
+        let moved = records.entries.iter().rev().find(|entry| !is_remark(&entry.input));
         let mut report = Self {
             plan,
             rollout: rollout.clone(),
@@ -102,6 +104,7 @@ impl RunReport {
             since: moved.map_or_else(Timestamp::default, |entry| entry.at),
             why: None,
             choices: vec![],
+            safety: records.safety,
         };
         report.tell(run, signed);
         report

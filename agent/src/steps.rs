@@ -1,12 +1,14 @@
 //! A phase of a step, from the signed plan to the plugin's answer: which
 //! component, which settings on this host, which powers, for how long.
 
+mod ahead;
 mod needs;
 mod places;
 mod recorder;
+mod safety;
 mod staging;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +32,7 @@ use crate::sandbox::types::{Answer as PluginAnswer, CallError, Fault, Invocation
 use crate::sandbox::{Limits, LoadError, Plugin, Sandbox, SandboxError};
 
 pub use places::PlaceError;
+pub use safety::SAFETY;
 
 /// A look at a finished host must not hold the next one up.
 const LOOK_AGAIN_WITHIN: Duration = Duration::from_secs(10);
@@ -161,6 +164,15 @@ impl Steps {
         within: Option<Duration>,
     ) -> Result<Answer, CallPrepareError> {
         let step = plan.plan().steps.get(call.step as usize).ok_or(CallPrepareError::NoStep(call.step))?;
+        match call.phase {
+            Phase::Prepare => {
+                if let Err(error) = self.before_change(plan, call) {
+                    return Ok(Answer::Failed(error));
+                }
+            }
+            Phase::Undo => self.mend_side_copies(plan, call),
+            Phase::Look | Phase::Apply | Phase::Verify => {}
+        }
         let plugin = self.plugin(plan, step)?;
         let invocation = self.invocation(plan, step, call)?;
         let plugin_call = call.to_plugin()?;
@@ -267,7 +279,11 @@ impl Steps {
     }
 
     fn files_of(&self, plan: &Admitted, step: u32) -> Files {
-        Files::new(self.host.root().clone(), &plan.id().to_string(), &step.to_string())
+        self.files_named(plan, &step.to_string())
+    }
+
+    fn files_named(&self, plan: &Admitted, step: &str) -> Files {
+        Files::new(self.host.root().clone(), &plan.id().to_string(), step)
     }
 
     /// Removes what a step staged or kept aside.
@@ -284,9 +300,23 @@ impl Steps {
         }
     }
 
-    /// Removes what all steps of a closed run kept for undo.
+    /// Removes what all steps of a closed run kept for undo, and gives back the
+    /// points it had in use.
     pub fn sweep(&self, plan: &Admitted) {
         (0..plan.plan().steps.len()).for_each(|step| self.discard(plan, step as u32));
+        self.host.root().known().forget();
+        let given_back = self.host.leases().and_then(|leases| leases.give_back(plan.id()));
+        if let Err(error) = given_back {
+            tracing::warn!(error = in_full(&error), "points stay in use");
+        }
+    }
+
+    /// Gives back points in use by runs that are not among these.
+    pub fn give_back_but(&self, open: &BTreeSet<PlanId>) {
+        let given_back = self.host.leases().and_then(|leases| leases.give_back_but(open));
+        if let Err(error) = given_back {
+            tracing::warn!(error = in_full(&error), "points stay in use");
+        }
     }
 
     /// Whether what only observes still says that the host is well.

@@ -7,6 +7,9 @@
 use sternway_core::ids::Digest;
 use sternway_core::wire::AuditLine;
 
+/// What is done when an emergency is launched; people see it in red.
+pub const LAUNCH_EMERGENCY: &str = "launch emergency";
+
 /// What the first line follows.
 pub const FIRST: &str = "";
 

@@ -9,8 +9,8 @@ use clap::{Parser, Subcommand};
 use crate::cli::identity::Whereabouts;
 use crate::cli::output::{Color, Output, Surroundings};
 use crate::cli::{
-    Context, audit, block_on, brake, catalogue, check, failure::Failure, fleet, keys, launch, log, order,
-    report, schema, show, sign, status, unstick, watch,
+    Context, audit, block_on, brake, catalogue, check, emergency, failure::Failure, fleet, keys, launch, log,
+    order, points, ready, report, schema, show, sign, status, unstick, watch,
 };
 use crate::{daemon, dev};
 use sternway_core::exit;
@@ -73,6 +73,8 @@ enum Verb {
     Sign(sign::SignArgs),
     /// Show what a sealed plan says and who signed it
     Show(show::ShowArgs),
+    /// Go back now: a plan that was prepared, the newest whole points, one signature, all hosts
+    Emergency(emergency::EmergencyArgs),
     /// Launch a sealed plan, and watch
     Launch(launch::LaunchArgs),
     /// Watch a rollout
@@ -103,6 +105,10 @@ enum Verb {
     Fleet(fleet::FleetArgs),
     /// List rollouts, newest first
     Rollouts(fleet::RolloutsArgs),
+    /// Make, check, keep, drop and restore rollback points
+    Points(points::PointsArgs),
+    /// Show whether a rollback would work right now, service by service
+    Ready(ready::ReadyArgs),
     /// Show who did what, or verify that nothing was changed
     Audit(audit::AuditArgs),
     /// Make and show keys, issue certificates
@@ -174,6 +180,7 @@ fn perform(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Check(args) => check(context, args),
         Verb::Sign(args) => sign::sign(context, &args),
         Verb::Show(args) => show::show(context, &args),
+        Verb::Emergency(args) => block_on(emergency::emergency(context, args)),
         Verb::Launch(args) => block_on(launch::launch(context, args)),
         Verb::Watch(args) => block_on(watch::watch(context, args)),
         Verb::Status(args) => block_on(status::status(context, args)),
@@ -189,6 +196,8 @@ fn perform(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Log(args) => block_on(log::log(context, args)),
         Verb::Fleet(args) => block_on(fleet::fleet(context, args)),
         Verb::Rollouts(args) => block_on(fleet::rollouts(context, args)),
+        Verb::Points(args) => block_on(points::points(context, args)),
+        Verb::Ready(args) => block_on(ready::ready(context, args)),
         Verb::Audit(args) => block_on(audit::audit(context, args)),
         Verb::Keys(args) => keys::keys(context, args),
         Verb::Report(args) => block_on(report::report(context, args)),

@@ -6,6 +6,9 @@
 //!                                  ◀── Outbox / Answer ──────┘──▶ Rollout::handle (core)
 //! ```
 //!
+//! What people ask of hosts about their rollback points goes from `operator_api`
+//! straight to the host's session, once the driver has said that it may (`points`).
+//!
 //! Two threads do the work: one owns the socket and all sessions, the other the
 //! rollouts and the database.
 
@@ -19,6 +22,7 @@ mod clock;
 mod fleet;
 mod operator_api;
 mod outbox;
+mod points;
 mod session;
 mod telemetry;
 
@@ -127,6 +131,7 @@ impl Assembly {
             fleet: config.keyring.fleet(),
             driver: driver.clone(),
             plugins: PluginStore::new(config.data.join("plugins")),
+            lines: points::Lines::default(),
             last: AtomicU64::new(0),
         });
         let door = Arc::new(Door::new(config.clone())?);

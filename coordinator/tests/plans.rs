@@ -27,11 +27,13 @@ use sternway_core::plan::problem::Problem;
 use sternway_core::plan::seal::SealFacts;
 use sternway_core::plan::select::fold;
 use sternway_core::plan::settings::check_catalogue;
-use sternway_core::plan::{InventoryHost, Plan, Undo};
+use sternway_core::plan::{InventoryHost, Plan, PointChoice, Undo, Urgency};
 use sternway_core::time::{Millis, Timestamp};
 
 const HELLO: &str = include_str!("../../examples/hello/plan.toml");
 const HELLO_FLEET: &str = include_str!("../../examples/hello/fleet.toml");
+const EMERGENCY: &str = include_str!("../../examples/emergency/plan.toml");
+const EMERGENCY_FLEET: &str = include_str!("../../examples/emergency/fleet.toml");
 const AGORA: &str = include_str!("fixtures/good/plan.toml");
 const AGORA_FLEET: &str = include_str!("fixtures/good/fleet.toml");
 
@@ -70,6 +72,20 @@ fn the_example_is_a_plan_for_twelve_hosts_in_four_waves() {
     assert_eq!(pins, ["config", "files", "http", "service", "sqlite"]);
     assert_eq!(plan.text, HELLO);
     assert_eq!((plan.pace.failed, plan.pace.silent, plan.pace.at_once), (2, 2, 6));
+}
+
+#[test]
+fn an_emergency_is_for_all_hosts_at_once_and_for_a_quarter_of_an_hour() {
+    let fleet = draft::read_inventory(EMERGENCY_FLEET).unwrap().hosts;
+    let loaded = draft::load(EMERGENCY.as_bytes(), &catalogue(), Some(&fleet));
+    assert_eq!(draft::render(&loaded.problems, "plan.toml", EMERGENCY, false), "");
+    let short = EMERGENCY.replace("valid    = \"15m\"", "").replace("soak  = \"1s\"", "");
+    let plan = sealed(&short, &fleet).unwrap();
+    assert_eq!(plan.urgency, Urgency::Emergency);
+    assert_eq!(plan.point.as_ref().map(|point| &point.choice), Some(&PointChoice::NewestWhole));
+    assert_eq!(plan.expires, Timestamp(1_000_000) + Millis::minutes(15), "when it says nothing");
+    assert_eq!((waves(&plan), plan.waves[0].soak), (vec!["db-[01-08]".to_owned()], Millis::seconds(30)));
+    assert!(plan.steps.iter().all(|step| step.undo.leads_back(step.class)));
 }
 
 #[test]

@@ -8,9 +8,11 @@ mod views;
 use std::fs;
 use std::path::Path;
 
+use sternway_coordinator::cli::points::list;
+use sternway_coordinator::cli::ready::picture::Room;
 use sternway_coordinator::cli::story::{Story, detail};
 use sternway_coordinator::cli::text::Look;
-use sternway_coordinator::cli::{ending, record, tree};
+use sternway_coordinator::cli::{ending, ready, record, tree};
 use sternway_core::exit;
 use sternway_core::rollout::{
     Decision, End, Halt, HaltCause, Hold, HoldReason, HostState, HostStatus, State, Tally, Verdict,
@@ -347,4 +349,57 @@ fn a_thousand_hosts_with_one_trouble_are_one_line() {
         story.take(&LogLine { sequence: number as u64, at: at(1000), what }, &view);
     }
     assert_eq!(story.lines(&view).len(), 1);
+}
+
+#[test]
+fn the_points_of_a_fleet_are_folded_with_the_oldest_worry_first() {
+    let points = points::points();
+    let points: Vec<_> = points.iter().map(|(host, point)| (host, point)).collect();
+    let mut text = painted(list::folded(&points, points::now()), TERMINAL);
+    text.push_str("----\n");
+    text.push_str(&painted(list::each(&points[33..39], points::now()), Look::PLAIN));
+    compare("points-list.txt", &text);
+}
+
+#[test]
+fn readiness_is_one_picture_however_many_hosts_there_are() {
+    let show = |heard, columns, rows, all| {
+        let judged = ready::judge(&heard, None, points::now());
+        painted(ready::picture::lines(&judged, points::now(), Room { columns, rows }, all), Look::PLAIN)
+    };
+    let mut text = show(points::all_ready(5), Some(100), 24, false);
+    for (heard, columns, rows, all) in [
+        (points::some_ready(10), Some(100), 24, false),
+        (points::some_ready(41), Some(100), 24, false),
+        (points::some_ready(16), Some(24), 40, false),
+        (points::some_ready(3), None, 24, true),
+    ] {
+        text.push_str("----\n");
+        text.push_str(&show(heard, columns, rows, all));
+    }
+    compare("ready.txt", &text);
+    for (count, columns) in [(16, 24), (60, 80), (99, 120), (99, 40)] {
+        let text = show(points::some_ready(count), Some(columns), 40, false);
+        let picture = text.lines().skip(1).take_while(|line| *line != "CANNOT");
+        let widest = picture.map(|line| line.chars().count()).max();
+        assert!(widest <= Some(columns), "{count} hosts on {columns} columns: {text}");
+    }
+    let ascii = ready::judge(&points::some_ready(10), None, points::now());
+    let lines = ready::picture::lines(&ascii, points::now(), Room { columns: Some(80), rows: 24 }, false);
+    assert!(painted(lines, OLD_TERMINAL).is_ascii());
+}
+
+#[test]
+fn every_hint_of_readiness_is_a_verb_that_exists() {
+    let judged = ready::judge(&points::some_ready(20), None, points::now());
+    let lines = ready::picture::lines(&judged, points::now(), Room { columns: None, rows: 24 }, false);
+    let text = painted(lines, Look::PLAIN);
+    let commands: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("sternway ")).collect();
+    assert!(commands.len() >= 8, "{text}");
+    for command in commands {
+        let words: Vec<&str> = command.split(' ').take(2).collect();
+        let known =
+            ["points create", "points verify", "points drill", "points list", "points prune", "fleet list"];
+        assert!(known.contains(&words.join(" ").as_str()), "{command}");
+    }
 }

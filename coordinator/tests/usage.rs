@@ -39,8 +39,31 @@ fn a_misspelt_verb_is_wrong_use_and_gets_the_likely_one() {
 #[test]
 fn every_verb_begins_to_help_with_examples() {
     for verb in [
-        "check", "sign", "show", "launch", "watch", "status", "approve", "hold", "go", "halt", "resume",
-        "undo", "dead", "log", "report", "fleet", "rollouts", "audit", "keys", "schema", "serve", "dev",
+        "check",
+        "sign",
+        "show",
+        "launch",
+        "watch",
+        "status",
+        "approve",
+        "hold",
+        "go",
+        "halt",
+        "resume",
+        "undo",
+        "dead",
+        "emergency",
+        "log",
+        "report",
+        "fleet",
+        "rollouts",
+        "points",
+        "ready",
+        "audit",
+        "keys",
+        "schema",
+        "serve",
+        "dev",
     ] {
         let (code, stdout, _) = told(&[verb, "--help"]);
         assert_eq!(code, i32::from(exit::DONE), "{verb}");

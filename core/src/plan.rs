@@ -11,6 +11,7 @@ pub mod defaults;
 pub mod draft;
 pub mod keys;
 pub mod nearest;
+mod point;
 pub mod problem;
 pub mod seal;
 pub mod secret;
@@ -18,6 +19,8 @@ pub mod select;
 pub mod settings;
 pub mod tree;
 pub(crate) mod vars;
+
+pub use point::{PointCheck, PointChoice, PointWanted};
 
 use crate::grant::Grant;
 use crate::ids::{Digest, FleetId, Group, HostName, Nonce, Person, PlanName, PluginName, StepName};
@@ -36,6 +39,8 @@ pub const TEXT_BYTES_MAX: usize = 256 * 1024;
 pub const REASON_BYTES_MAX: usize = 512;
 /// Longest validity a plan may have.
 pub const VALID_MAX: Millis = Millis::hours(7 * 24);
+/// Longest validity of a plan that a host takes by the emergency route.
+pub const EMERGENCY_VALID_MAX: Millis = Millis::hours(1);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,6 +51,8 @@ pub struct Plan {
     pub name: PlanName,
     pub reason: String,
     pub severity: Severity,
+    #[serde(default, skip_serializing_if = "Urgency::is_normal")]
+    pub urgency: Urgency,
     pub service: String,
     pub from: String,
     pub to: String,
@@ -95,6 +102,25 @@ pub enum Severity {
     Critical,
 }
 
+/// Whether the plan may ask for the emergency route of approvals. People see it in red.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Urgency {
+    #[default]
+    Normal,
+    Emergency,
+}
+
+impl Urgency {
+    pub fn is_normal(&self) -> bool {
+        *self == Self::Normal
+    }
+
+    pub fn is_emergency(self) -> bool {
+        self == Self::Emergency
+    }
+}
+
 /// Whose signatures the plan wants, beyond what a host's keyring demands anyway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -105,26 +131,6 @@ pub struct Approval {
     pub from: Vec<Group>,
     /// Whether the author's own signature counts.
     pub author: bool,
-}
-
-/// Which of a host's own rollback points the run goes back to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PointWanted {
-    /// The newest point with this tag.
-    pub tag: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub age_max: Option<Millis>,
-    pub verify: PointCheck,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PointCheck {
-    /// The index and the trees.
-    Quick,
-    /// Every byte, before anything is stopped.
-    Full,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,6 +166,18 @@ pub enum Undo {
     Settings(String),
     /// The plan says `undo = "none"`: people signed that there is no way back.
     Nothing,
+}
+
+impl Undo {
+    /// Whether a step of this class that is undone like this can be put back.
+    /// What only looks needs no way back; what nobody can look into has none.
+    pub fn leads_back(&self, class: Class) -> bool {
+        match class {
+            Class::Observe => true,
+            Class::OneShot => false,
+            Class::Converge | Class::StagedSwap | Class::Probe | Class::Keyed => *self != Self::Nothing,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 //! about its own, and whether a rollback would work right now.
 
 pub mod ask;
+pub mod choice;
 pub mod manifest;
 pub mod readiness;
 pub mod retention;
@@ -9,6 +10,7 @@ pub mod retention;
 pub use ask::{
     Answer, Ask, BEGINNING_MIN, Change, Depth, Difference, DifferenceKind, Dropped, Order, Progress, Want,
 };
+pub use choice::{Back, meant, newest_whole};
 pub use manifest::{FORMAT, Kind, Manifest, Origin, Piece, PieceKind};
 
 use serde::{Deserialize, Serialize};

@@ -24,4 +24,4 @@ pub use answer::{
 };
 pub use decision::{Choice, NotToDecide, Question, names as choice_names};
 pub use machine::{Effect, Run, Stage};
-pub use record::{Because, Ending, Entry, Input, Need, Phase, Record, Told};
+pub use record::{Because, Ending, Entry, Input, Need, Phase, Record, Remark, Told};

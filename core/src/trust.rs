@@ -6,11 +6,13 @@
 //! and no other constructor, so no code path can skip a check.
 
 mod admission;
+mod emergency;
 mod keyring;
 mod order;
 mod seal;
 
 pub use admission::{Admitted, HostFacts, Refusal};
+pub use emergency::{Closed, EmergencyRoute};
 pub use keyring::{Keyring, KeyringError, KeyringFile, KeyringKey, PublicKey, SigningKey};
 pub use order::{ORDER_VALID_MAX, Order, Verb};
 pub use seal::{

@@ -1,11 +1,13 @@
 //! Twenty hosts, five steps, four waves, no soak: wall time from the operator's
 //! Enter to the last verified host, processor time of everything, memory of an
-//! agent at rest. Prints `name<TAB>value` lines for `cargo xtask bench`.
+//! agent at rest; then an emergency of eight hosts, against the same plan signed
+//! and launched by hand. Prints `name<TAB>value` lines for `cargo xtask bench`.
 
 #![expect(clippy::print_stdout, reason = "the numbers are what is asked for")]
 
 use std::time::Instant;
 
+use sternway_tests::emergency::{Site, all_began_after, now_of_the_day};
 use sternway_tests::fleet::{Fleet, text};
 
 const HOSTS: usize = 20;
@@ -55,6 +57,11 @@ fn memory_mib(pid: u32) -> f64 {
 }
 
 fn main() {
+    waves();
+    emergency();
+}
+
+fn waves() {
     let fleet = Fleet::of(HOSTS);
     println!(
         "agent at rest, MiB (proportional, {HOSTS} on the machine)\t{:.1}",
@@ -85,4 +92,56 @@ fn main() {
         processors[ROUNDS / 2]
     );
     println!("agent after that, MiB (proportional)\t{:.1}", memory_mib(fleet.processes()[0]));
+}
+
+const AGORA: usize = 8;
+
+/// Runs what a person types, on hosts that all have the bad version; answers
+/// the milliseconds until every host had begun, and until all was well.
+fn time(site: &Site, rollout: &str, commands: &[&[&str]]) -> (f64, f64) {
+    (0..AGORA).for_each(|host| site.deploy(host, "1.3"));
+    let (decided, clock) = (now_of_the_day(), Instant::now());
+    for words in commands {
+        let output = site.fleet.sternway("mary", words);
+        assert!(output.status.success(), "{words:?}: {}\n{}", text(&output.stderr), site.fleet.logs());
+    }
+    let whole = clock.elapsed().as_secs_f64() * 1000.0;
+    (all_began_after(&site.fleet, rollout, decided) as f64, whole)
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn emergency() {
+    let site = Site::of(AGORA);
+    let plan = site.prepare(&site.draft()).display().to_string();
+    let count = AGORA.to_string();
+    let (mut by_verb, mut by_hand) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
+    for round in 0..=ROUNDS {
+        let one = ["emergency", "--service", "agora", "--reason", "a bench", "--confirm", &count];
+        let verb = time(&site, &format!("r-{}", 2 * round + 1), &[&one]);
+        let sealed = site.fleet.path(&format!("{round}.sealed")).display().to_string();
+        let sign = ["sign", &plan, "--out", &sealed, "--confirm", &count];
+        let launch = ["launch", &sealed, "--confirm", &count];
+        let hand = time(&site, &format!("r-{}", 2 * round + 2), &[&sign, &launch]);
+        // The first opens repositories and compiles plugins.
+        if round == 0 {
+            println!(
+                "emergency of {AGORA} hosts, first of a fleet: decision to all agents started, ms\t{:.0}",
+                verb.0
+            );
+            continue;
+        }
+        by_verb.0.push(verb.0);
+        by_verb.1.push(verb.1);
+        by_hand.0.push(hand.0);
+        by_hand.1.push(hand.1);
+    }
+    let (verb, hand) = ((median(by_verb.0), median(by_verb.1)), (median(by_hand.0), median(by_hand.1)));
+    println!("emergency: decision to all agents started, ms (median of {ROUNDS})\t{:.0}", verb.0);
+    println!("emergency: the whole, ms (median of {ROUNDS})\t{:.0}", verb.1);
+    println!("emergency: started, by hand : by verb\t{:.2}", hand.0 / verb.0.max(1.0));
+    println!("emergency: the whole, by hand : by verb\t{:.2}", hand.1 / verb.1.max(1.0));
 }

@@ -160,6 +160,20 @@ stop = "3s"
 
     /// The same in waves, each the number of hosts released in all.
     pub fn launch_in_waves(&self, steps: &str, waves: &[usize]) {
+        self.launch_as("before-1.3", "quick", steps, waves);
+    }
+
+    /// A plan that goes back to the newest point of this tag.
+    pub fn launch_from(&self, tag: &str, steps: &str) {
+        self.launch_checked(tag, "quick", steps);
+    }
+
+    /// The same after this check of the point: `quick` or `full`.
+    pub fn launch_checked(&self, tag: &str, verify: &str, steps: &str) {
+        self.launch_as(tag, verify, steps, &[self.fleet.hosts().len()]);
+    }
+
+    fn launch_as(&self, tag: &str, verify: &str, steps: &str, waves: &[usize]) {
         let hosts = self.fleet.hosts().len();
         let wave = |hosts: &usize| format!("[[wave]]\nhosts = {hosts}\nsoak = \"100ms\"\ngate = \"loose\"\n");
         let waves: String = waves.iter().map(wave).collect();
@@ -169,7 +183,7 @@ stop = "3s"
              from = \"1.3\"\nto = \"1.1\"\nvalid = \"1h\"\n\
              [fleet]\nselect = \"service=hello\"\nmin = {hosts}\nmax = {hosts}\n\
              [approval]\nsignatures = 2\nfrom = [\"sre\", \"owners\"]\nauthor = true\n\
-             [point]\ntag = \"before-1.3\"\nverify = \"quick\"\n\
+             [point]\ntag = \"{tag}\"\nverify = \"{verify}\"\n\
              {steps}\n\
              [pace]\nat_once = \"100%\"\nfailed = {hosts}\nsilent = {hosts}\nstage_within = \"50m\"\nsilent_after = \"50m\"\n\
              {waves}\

@@ -1,6 +1,7 @@
 //! Real processes on loopback: QUIC, signatures, components, SIGKILL.
 
 mod alone;
+mod emergency;
 mod points;
 mod set_back;
 mod stuck;

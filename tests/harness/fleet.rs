@@ -96,8 +96,10 @@ impl Fleet {
             &["keys", "issue", &pki, "--server", "--out", &self.path("server").display().to_string()],
         );
         let address = format!("127.0.0.1:{}", self.port);
-        let mut keyring = format!("fleet = \"{id}\"\nsignatures = 2\n\n");
-        for (person, group) in [("ada", "sre"), ("grace", "owners")] {
+        let mut keyring = format!(
+            "fleet = \"{id}\"\nsignatures = 2\n\n[emergency]\nsignatures = 1\nfrom = [\"on-call\"]\n\n"
+        );
+        for (person, group) in [("ada", "sre"), ("grace", "owners"), ("mary", "on-call")] {
             let out = self.path("people").join(person).display().to_string();
             must(
                 person,

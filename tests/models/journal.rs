@@ -327,6 +327,7 @@ fn plan(classes: [Class; 2]) -> Plan {
         name: "model".parse().expect("a good name"),
         reason: String::new(),
         severity: Severity::High,
+        urgency: Default::default(),
         service: String::new(),
         from: String::new(),
         to: String::new(),

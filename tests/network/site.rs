@@ -39,7 +39,7 @@ impl Site {
         pki::issue(&at.join("pki"), Role::Coordinator, "c-1", &at.join("own")).unwrap();
         let key = SigningKey::from_seed(&[1; 32]);
         let keys = vec![KeyringKey { person: ada(), groups: vec![], public: key.public(), until: None }];
-        let keyring = KeyringFile { fleet: FLEET, signatures: 1, keys };
+        let keyring = KeyringFile { fleet: FLEET, signatures: 1, emergency: None, keys };
         write(&at.join("keyring.toml"), &toml::to_string(&keyring).unwrap());
         let hosts: String = HOSTS.iter().map(|name| format!("[[host]]\nname = '{name}'\n")).collect();
         write(&at.join("fleet.toml"), &format!("name = 'test'\n{hosts}"));
@@ -128,6 +128,7 @@ fn plan(began: Timestamp) -> Plan {
         name: "back".parse().unwrap(),
         reason: "a test".into(),
         severity: Severity::Low,
+        urgency: Default::default(),
         service: "shop".into(),
         from: "1.3".into(),
         to: "1.1".into(),

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use sternway_core::canonical;
-use sternway_core::ids::{FleetId, HostName, PlanId};
-use sternway_core::plan::Plan;
+use sternway_core::ids::{Digest, FleetId, HostName, PlanId};
+use sternway_core::manifest::Class;
+use sternway_core::plan::{Plan, Undo, Urgency};
 use sternway_core::time::{Millis, Timestamp};
 use sternway_core::trust::{Admitted, HostFacts, Order, Sealed, Verb};
 use sternway_tests::sealed::{self, SEALED_AT};
@@ -21,6 +22,12 @@ struct Case {
     signers: Option<Vec<String>>,
     #[serde(default)]
     spoil: Option<Spoil>,
+    /// Mary's plan for the emergency route, signed by her alone.
+    #[serde(default)]
+    emergency: bool,
+    /// The host's keyring has no emergency route.
+    #[serde(default)]
+    no_route: bool,
     /// Seconds between sealing and arrival; may be negative.
     #[serde(default)]
     arrives_after_s: i64,
@@ -56,11 +63,19 @@ enum Spoil {
     SettingsNoObject,
     TooManySteps,
     AuthorNotCounted,
+    UrgencyNormal,
+    WithoutPoint,
+    NothingRestored,
+    ValidForTwoHours,
+    NoWayBack,
+    OneShot,
+    OtherPlugin,
+    TwoWanted,
 }
 
-fn plan_of(spoil: Option<Spoil>) -> Plan {
-    let mut plan = sealed::plan();
-    match spoil {
+fn plan_of(case: &Case) -> Plan {
+    let mut plan = if case.emergency { sealed::emergency() } else { sealed::plan() };
+    match case.spoil {
         Some(Spoil::OtherFleet) => plan.fleet = FleetId([9; 16]),
         Some(Spoil::HostListUnsorted) => plan.hosts.reverse(),
         Some(Spoil::ValidForAYear) => plan.expires = SEALED_AT + Millis::hours(24 * 365),
@@ -69,6 +84,14 @@ fn plan_of(spoil: Option<Spoil>) -> Plan {
         Some(Spoil::SettingsNoObject) => plan.steps[0].settings = "[]".into(),
         Some(Spoil::TooManySteps) => plan.steps = vec![plan.steps[0].clone(); 65],
         Some(Spoil::AuthorNotCounted) => plan.approval.author = false,
+        Some(Spoil::UrgencyNormal) => plan.urgency = Urgency::Normal,
+        Some(Spoil::WithoutPoint) => plan.point = None,
+        Some(Spoil::NothingRestored) => plan.steps[0].grants.retain(|grant| grant.power != "points"),
+        Some(Spoil::ValidForTwoHours) => plan.expires = SEALED_AT + Millis::hours(2),
+        Some(Spoil::NoWayBack) => plan.steps[0].undo = Undo::Nothing,
+        Some(Spoil::OneShot) => plan.steps[0].class = Class::OneShot,
+        Some(Spoil::OtherPlugin) => plan.plugins[0].sha256 = Digest::of(b"a plugin of mine"),
+        Some(Spoil::TwoWanted) => plan.approval.signatures = 2,
         _ => {}
     }
     plan
@@ -76,8 +99,10 @@ fn plan_of(spoil: Option<Spoil>) -> Plan {
 
 /// The envelopes that arrive; one, or one for every byte.
 fn arrivals(case: &Case) -> Vec<Vec<u8>> {
-    let mut envelope = Sealed::new(&plan_of(case.spoil)).expect("the plan can be sealed");
-    let signers = case.signers.clone().unwrap_or_else(|| vec!["ada".into(), "grace".into()]);
+    let mut envelope = Sealed::new(&plan_of(case)).expect("the plan can be sealed");
+    let usual = if case.emergency { &["mary"][..] } else { &["ada", "grace"] };
+    let usual = || usual.iter().map(|person| (*person).to_owned()).collect();
+    let signers = case.signers.clone().unwrap_or_else(usual);
     for signer in &signers {
         envelope.sign(&sealed::key_of(signer)).expect("it can be signed");
     }
@@ -129,7 +154,7 @@ fn admit(bytes: &[u8], case: &Case) -> Result<Admitted, String> {
     let host: HostName = case.host.as_deref().unwrap_or("db-1").parse().expect("a name");
     let verified = Sealed::<Plan>::parse(bytes)
         .map_err(|error| in_full(&error))?
-        .open(&sealed::keyring(), now)
+        .open(&if case.no_route { sealed::keyring_without_route() } else { sealed::keyring() }, now)
         .map_err(|error| in_full(&error))?;
     let facts = HostFacts {
         host: &host,
@@ -197,4 +222,20 @@ fn the_plan_that_is_spoiled_here_would_be_admitted_unspoiled() {
     let admitted = admit(&arrivals(&case)[0], &case).expect("it is admitted");
     assert_eq!(admitted.signers().len(), 2);
     assert_eq!(canonical::encode(admitted.plan()).ok(), canonical::encode(&sealed::plan()).ok());
+}
+
+#[test]
+fn one_person_on_call_suffices_for_an_emergency_and_the_usual_two_for_anything() {
+    let alone: Case = toml::from_str("what = 'mary alone'\nemergency = true").expect("a case");
+    let admitted = admit(&arrivals(&alone)[0], &alone).expect("it is admitted");
+    assert_eq!(admitted.signers().len(), 1);
+    // Whatever the route refuses, enough people may still sign; the plan's own wish stays.
+    for text in [
+        "what = 'no route'\nemergency = true\nno_route = true\nsigners = ['mary', 'ada']",
+        "what = 'too long'\nemergency = true\nspoil = 'valid-for-two-hours'\nsigners = ['ada', 'mary']",
+        "what = 'irreversible'\nemergency = true\nspoil = 'no-way-back'\nsigners = ['mary', 'grace']",
+    ] {
+        let case: Case = toml::from_str(text).expect("a case");
+        admit(&arrivals(&case)[0], &case).unwrap_or_else(|refused| panic!("{text}: {refused}"));
+    }
 }

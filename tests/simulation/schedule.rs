@@ -303,6 +303,7 @@ impl Shape {
             name: "simulated".parse().expect("a name"),
             reason: "to find out".into(),
             severity: Severity::High,
+            urgency: Default::default(),
             service: "agora".into(),
             from: "1.3".into(),
             to: "1.1".into(),

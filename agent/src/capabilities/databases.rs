@@ -1,8 +1,10 @@
 //! SQLite files: are they whole, what do they say, and does anybody still
 //! write them. Looking leaves no trace beside the file.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::fallible_iterator::FallibleIterator;
@@ -31,11 +33,35 @@ pub struct Health {
     pub pages: u64,
 }
 
+/// What was found of databases, by content: to prove one again after the switch
+/// must not take as long as reading it, for its program is down meanwhile.
+static FOUND: Mutex<BTreeMap<[u8; 32], Health>> = Mutex::new(BTreeMap::new());
+const FOUND_MAX: usize = 64;
+
 /// `PRAGMA integrity_check` and `foreign_key_check`.
 ///
 /// # Errors
 /// Nothing there, not a database, out of time, or changed while being read.
 pub fn inspect(files: &Files, at: Place, path: &HostPath, deadline: Instant) -> Result<Health, HostError> {
+    let file = real_file(files, at, path)?;
+    // The file alone is the database only while no log lies beside it.
+    let content = (!Fingerprint::of(&file).logs).then(|| files.known_content(&file)).flatten();
+    let found = || FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(health) = content.and_then(|content| found().get(&content).cloned()) {
+        return Ok(health);
+    }
+    let health = read_health(files, at, path, deadline)?;
+    if let Some(content) = content.filter(|content| files.known_content(&file) == Some(*content)) {
+        let mut found = found();
+        if found.len() >= FOUND_MAX {
+            found.clear();
+        }
+        found.insert(content, health.clone());
+    }
+    Ok(health)
+}
+
+fn read_health(files: &Files, at: Place, path: &HostPath, deadline: Instant) -> Result<Health, HostError> {
     read(files, at, path, deadline, |connection| {
         let mut problems = Vec::new();
         let mut check = connection.prepare(&format!("PRAGMA integrity_check({PROBLEMS_MAX})"))?;
@@ -128,6 +154,59 @@ pub fn settle(files: &Files, path: &HostPath, deadline: Instant) -> Result<(), H
     std::fs::File::open(&file)
         .and_then(|opened| opened.sync_all())
         .map_err(|cause| HostError::from_io("databases", &format!("could not sync `{path}`"), &cause))
+}
+
+/// A database that is being copied as it lies on disk.
+#[derive(Debug)]
+pub(crate) struct Still {
+    file: PathBuf,
+    before: Fingerprint,
+    /// Holds a lock of a reader: no writer changes what it may still read.
+    reader: Option<Connection>,
+}
+
+impl Still {
+    /// What lies beside and belongs to it.
+    ///
+    /// # Errors
+    /// A name that is too long.
+    pub(crate) fn logs(&self, path: &HostPath) -> Result<Vec<HostPath>, HostError> {
+        let there = ["-wal", "-journal"]
+            .into_iter()
+            .filter(|suffix| std::fs::metadata(beside(&self.file, suffix)).is_ok_and(|log| log.len() > 0));
+        there.map(|suffix| HostPath::parse(&format!("{path}{suffix}"))).collect()
+    }
+
+    /// Whether a copy that was taken since is of one moment.
+    pub(crate) fn held(&self) -> bool {
+        self.reader.is_some() || Fingerprint::of(&self.file) == self.before
+    }
+}
+
+/// Keeps a database from changing under whoever copies its files, as well as
+/// its own locks can: file and log together stay what a reader may rest on.
+/// With no log beside it nothing is locked, as that would leave a trace, and
+/// [`Still::held`] tells whether somebody wrote.
+///
+/// # Errors
+/// There is nothing, or what is there is no regular file.
+pub(crate) fn hold_still(files: &Files, path: &HostPath, deadline: Instant) -> Result<Still, HostError> {
+    let file = real_file(files, Place::Live, path)?;
+    let before = Fingerprint::of(&file);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let reader = before.logs.then(|| -> rusqlite::Result<Connection> {
+        let connection = open(&file, flags, deadline)?;
+        connection.execute_batch("BEGIN")?;
+        connection.query_one("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
+        Ok(connection)
+    });
+    // What its program left after a crash cannot be opened without mending it.
+    let reader = reader.and_then(|reader| {
+        reader
+            .inspect_err(|error| tracing::debug!(path = path.as_str(), %error, "copied without a lock"))
+            .ok()
+    });
+    Ok(Still { file, before, reader })
 }
 
 fn read<T>(

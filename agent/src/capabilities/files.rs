@@ -6,6 +6,7 @@
 //! never finds it and the same step always does.
 
 mod digest;
+mod known;
 mod owners;
 mod root;
 pub(crate) mod tree;
@@ -135,7 +136,7 @@ impl Files {
     /// A path through a link, an unreadable entry, or a failing disk.
     pub fn digest(&self, at: Place, path: &HostPath) -> Result<Option<Digest>, HostError> {
         let Some((spot, name)) = self.find(at, path)? else { return Ok(None) };
-        digest::digest(spot.directory.as_fd(), &name).map_err(io("read", path))
+        digest::digest(self.root.known(), spot.directory.as_fd(), &name).map_err(io("read", path))
     }
 
     /// The content of a regular file.
@@ -264,6 +265,18 @@ impl Files {
         self.staged(&spot, &side, path)
     }
 
+    /// Side copy := that of another step, which has none from then on.
+    ///
+    /// # Errors
+    /// The other has none, or a failing disk.
+    pub(crate) fn take_side_of(&self, other: &Self, path: &HostPath) -> Result<(), HostError> {
+        let (spot, side) = self.clear_side(path)?;
+        let theirs = other.side_name(&spot.name)?;
+        self.rename(&spot, &theirs, &side, RenameFlags::NOREPLACE)
+            .map_err(io("put aside what stood at", path))?;
+        sync(&spot, path)
+    }
+
     /// Removes the side copy; nothing to do when there is none.
     ///
     /// # Errors
@@ -284,13 +297,14 @@ impl Files {
         let spot = self.root.spot(path)?;
         let side = self.side_name(&spot.name)?;
         let directory = spot.directory.as_fd();
-        let live = digest::digest(directory, &spot.name).map_err(io("read", path))?;
+        let known = self.root.known();
+        let live = digest::digest(known, directory, &spot.name).map_err(io("read", path))?;
         if live.as_ref().is_some_and(|live| live.sha256 == to) {
             // An earlier try may have died between the exchange and its sync.
             sync(&spot, path)?;
             return Ok(false);
         }
-        let staged = digest::digest(directory, &side).map_err(io("read the side copy of", path))?;
+        let staged = digest::digest(known, directory, &side).map_err(io("read the side copy of", path))?;
         if staged.is_none_or(|staged| staged.sha256 != to) {
             return Err(HostError::new(
                 ErrorKind::Conflict,
@@ -299,7 +313,7 @@ impl Files {
             ));
         }
         let flags = if live.is_some() { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
-        rename(directory, &side, &spot.name, flags).map_err(io("switch", path))?;
+        self.rename(&spot, &side, &spot.name, flags).map_err(io("switch", path))?;
         crash::point("files.switched", "");
         sync(&spot, path)?;
         Ok(true)
@@ -318,7 +332,7 @@ impl Files {
             sync(&spot, path)?;
             return Ok(false);
         }
-        match rename(directory, &spot.name, &side, RenameFlags::NOREPLACE) {
+        match self.rename(&spot, &spot.name, &side, RenameFlags::NOREPLACE) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(HostError::new(
@@ -379,6 +393,13 @@ impl Files {
         tree::path_of(directory, &name).map(Some).map_err(io("find", path))
     }
 
+    /// The SHA-256 of a file's content, when it was read before and nobody
+    /// changed the file since.
+    pub(crate) fn known_content(&self, real: &std::path::Path) -> Option<[u8; 32]> {
+        self.root.known().recall(&rustix::fs::lstat(real).ok()?)
+    }
+
+    /// Where this step keeps the other copy of `path`.
     fn side_name(&self, name: &str) -> Result<String, HostError> {
         checked_name(format!("{}{name}", self.side_prefix))
     }
@@ -400,9 +421,24 @@ impl Files {
         Ok((spot, side))
     }
 
+    /// Gives a name, or exchanges two; what is known of a file stays known.
+    fn rename(&self, spot: &Spot, from: &str, to: &str, how: RenameFlags) -> io::Result<()> {
+        let directory = spot.directory.as_fd();
+        let at = |name: &str| tree::stat(directory, name);
+        let before = (at(from)?, at(to)?);
+        rename(directory, from, to, how)?;
+        // Knowing less after a failure here only means to read again.
+        for (before, name) in [(before.0, to), (before.1, from)] {
+            if let (Some(before), Ok(Some(after))) = (before, at(name)) {
+                self.root.known().renamed(&before, &after);
+            }
+        }
+        Ok(())
+    }
+
     fn staged(&self, spot: &Spot, side: &str, path: &HostPath) -> Result<Digest, HostError> {
         sync(spot, path)?;
-        digest::digest(spot.directory.as_fd(), side)
+        digest::digest(self.root.known(), spot.directory.as_fd(), side)
             .map_err(io("read the side copy of", path))?
             .ok_or_else(|| absent(path))
     }

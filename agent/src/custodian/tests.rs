@@ -66,7 +66,12 @@ fn ground_with(more: &str) -> Ground {
         public: key(person).public(),
         until: None,
     };
-    let file = KeyringFile { fleet: FLEET, signatures: 2, keys: vec![known("ada"), known("grace")] };
+    let file = KeyringFile {
+        fleet: FLEET,
+        signatures: 2,
+        emergency: None,
+        keys: vec![known("ada"), known("grace")],
+    };
     let host = Arc::new(Host::new(&config).unwrap());
     let custodian = Arc::new(Custodian::new(host, Keyring::new(file).unwrap()));
     Ground { directory, custodian }

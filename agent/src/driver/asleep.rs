@@ -34,7 +34,7 @@ pub fn look(config: &Config, keyring: &Keyring) -> Result<Report, AsleepError> {
         let mut run = Run::new(admitted.plan());
         records.entries.iter().for_each(|entry| drop(run.handle(entry)));
         if *run.stage() != Stage::Closed {
-            in_hand = Some(RunReport::of(plan, admitted.plan(), rollout, &run, &records.entries));
+            in_hand = Some(RunReport::of(plan, admitted.plan(), rollout, &run, records));
         }
     }
     Ok(Report::of(&journal, None, HaltFlag::of(&config.state).read(), in_hand))

@@ -7,6 +7,7 @@ use sternway_core::trust::{Refusal, Sealed};
 
 use super::{Driver, DriverError, refusal_code, seal_refusal};
 use crate::clock;
+use crate::journal::RunRecords;
 use crate::message::{Ask, Said};
 use crate::report::{Report, RunReport};
 
@@ -40,8 +41,9 @@ impl Driver {
         self.journal(|journal| {
             let run = self.active.as_ref().map(|active| {
                 let (plan, id) = (active.plan.plan(), active.plan.id());
-                let entries = journal.run(id).map_or(&[][..], |records| &records.entries);
-                RunReport::of(id, plan, &active.rollout, &active.run, entries)
+                let none = RunRecords::default();
+                let records = journal.run(id).unwrap_or(&none);
+                RunReport::of(id, plan, &active.rollout, &active.run, records)
             });
             Said::Report(Box::new(Report::of(journal, link, self.halted.clone(), run)))
         })

@@ -254,7 +254,7 @@ impl Session {
 fn is_urgent(event: &Event) -> bool {
     match &event.told {
         Told::Run { input, .. } => !matches!(input, Input::Began { .. } | Input::Ended { .. }),
-        Told::Call { .. } | Told::Internal => false,
+        Told::Call { .. } | Told::Remarked { .. } | Told::Internal => false,
     }
 }
 

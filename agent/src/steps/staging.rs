@@ -3,16 +3,20 @@
 
 use std::time::Duration;
 
-use sternway_core::plan::{PointCheck, PointWanted};
-use sternway_core::point::Depth;
-use sternway_core::run::{Answer, Phase, Run};
+use sternway_core::ids::PointId;
+use sternway_core::plan::{Plan, PointCheck, PointChoice, PointWanted};
+use sternway_core::point::{Checked, Depth, Kind, Origin, Point, Want};
+use sternway_core::run::{Answer, Phase, Remark, Run};
 use sternway_core::trust::Admitted;
 
 use super::{PhaseCall, Steps, in_full};
+use crate::capabilities::files::HostPath;
+use crate::clock;
+use crate::custodian::Catalogue;
 use crate::durable;
 use crate::gate::Cancel;
 use crate::outbox::Outbox;
-use crate::points::making::nobody;
+use crate::points::{Points, PointsError};
 
 /// A link that is down comes back; staging waits for it between tries.
 const FETCH_AGAIN: Duration = Duration::from_millis(500);
@@ -25,11 +29,12 @@ impl Steps {
     pub fn stage(&self, plan: &Admitted, outbox: &Outbox) -> Result<Option<String>, String> {
         let mut problems: Vec<String> = Vec::new();
         problems.extend(plan.plan().steps.iter().filter_map(|step| self.check_permitted(step).err()));
-        let point = plan.plan().point.as_ref().map(|wanted| self.stage_point(wanted));
+        let point = plan.plan().point.as_ref().map(|wanted| self.stage_point(plan, wanted));
         let point = point.transpose().unwrap_or_else(|reason| {
             problems.push(reason);
             None
         });
+        let point = point.map(|point| point.to_string());
         problems.extend(self.preflight(plan, point.as_deref()));
         if !problems.is_empty() {
             return Err(problems.join("; "));
@@ -80,17 +85,48 @@ impl Steps {
         Ok(())
     }
 
-    fn stage_point(&self, wanted: &PointWanted) -> Result<String, String> {
+    /// The newest point that is wanted and comes through its check. It is in use
+    /// before it is checked, so what was checked is what the run goes back to.
+    fn stage_point(&self, plan: &Admitted, wanted: &PointWanted) -> Result<PointId, String> {
         let points = self.host.points().map_err(|error| in_full(&error))?;
-        let age_max = wanted.age_max.map(|age| Duration::from_millis(age.0));
-        let found = points.newest(&wanted.tag, age_max).map_err(|error| in_full(&error))?;
-        let point = found.ok_or_else(|| match wanted.age_max {
-            Some(age) => format!("no rollback point `{}` that is at most {age} old", wanted.tag),
-            None => format!("no rollback point `{}`", wanted.tag),
-        })?;
-        let depth = if wanted.verify == PointCheck::Full { Depth::Full } else { Depth::Quick };
-        points.verify(point.id, depth, &nobody()).map_err(|error| in_full(&error))?;
-        Ok(point.id.to_string())
+        let leases = self.host.leases().map_err(|error| in_full(&error))?;
+        let depth = match wanted.verify {
+            PointCheck::Quick => Depth::Quick,
+            PointCheck::Full => Depth::Full,
+        };
+        let catalogue = Catalogue::of(&self.host.config().state);
+        let mut found = meant(&points, plan.plan(), wanted)?;
+        catalogue.read().fill(&mut found);
+        let now = clock::now();
+        let is_young = |point: &Point| wanted.age_max.is_none_or(|age| now.since(point.made) <= age);
+        let mut damaged = Vec::new();
+        for point in found.into_iter().filter(is_young) {
+            let (id, short) = (point.id, point.id.short());
+            leases.take(plan.id(), id).map_err(|error| in_full(&error))?;
+            let known = point.checked.and_then(|checked| checked.finding);
+            let checked = match known {
+                Some(finding) => Err(finding),
+                None => {
+                    let checked = points.verify(id, depth, &self.ticks(plan, 0));
+                    record(&catalogue, id, depth, &checked);
+                    checked.map_err(|error| in_full(&error))
+                }
+            };
+            let Err(finding) = checked else { return Ok(id) };
+            tracing::error!(point = short, finding, "a rollback point is damaged; an older one is tried");
+            damaged.push(format!("{short}: {finding}"));
+            self.remark(plan, Remark::PointDamaged { point: id, finding })
+                .map_err(|error| in_full(&error))?;
+            leases.let_go(plan.id(), id).map_err(|error| in_full(&error))?;
+        }
+        let which = match wanted.age_max {
+            Some(age) => format!("rollback point ({}) that is at most {age} old", wanted.choice),
+            None => format!("rollback point ({})", wanted.choice),
+        };
+        match damaged.is_empty() {
+            true => Err(format!("no {which}")),
+            false => Err(format!("no {which} can be used: {}", damaged.join("; "))),
+        }
     }
 
     /// Read only. What an earlier step will change is not judged here, only
@@ -112,4 +148,63 @@ impl Steps {
         }
         Ok(())
     }
+}
+
+/// Whole and damaged are kept for the next who asks; a repository that could not
+/// be read says nothing about a point.
+fn record(catalogue: &Catalogue, id: PointId, depth: Depth, checked: &Result<(), PointsError>) {
+    let finding = match checked {
+        Ok(()) => None,
+        Err(PointsError::Damaged { finding, .. }) => Some(finding.clone()),
+        Err(_) => return,
+    };
+    catalogue.record(id, Checked { at: clock::now(), depth, finding });
+}
+
+/// The points that the plan may go back to, best first.
+fn meant(points: &Points, plan: &Plan, wanted: &PointWanted) -> Result<Vec<Point>, String> {
+    let find = |want: Want| points.find(&want).map_err(|error| in_full(&error));
+    let tag = match &wanted.choice {
+        PointChoice::Tagged(tag) => tag,
+        PointChoice::NewestWhole => return newest_whole(points, plan),
+    };
+    let found = find(Want { tag: Some(tag.clone()), ..Want::default() })?;
+    let is_other = |point: &Point| !point.version.is_empty() && point.version != plan.to;
+    match found.first().filter(|point| is_other(point)) {
+        Some(point) => Err(format!(
+            "rollback point {} (`{tag}`) holds {} {}, and the plan goes back to {}",
+            point.id.short(),
+            point.service,
+            point.version,
+            plan.to
+        )),
+        None => Ok(found),
+    }
+}
+
+/// Of the plan's service and not of the version that it leaves: points of the
+/// whole service first, then those of a component with all that is restored.
+fn newest_whole(points: &Points, plan: &Plan) -> Result<Vec<Point>, String> {
+    let want = Want { service: Some(plan.service.clone()), ..Want::default() };
+    let mut found = points.find(&want).map_err(|error| in_full(&error))?;
+    found.retain(|point| {
+        point.version != plan.from
+            && matches!(point.kind, Kind::Full | Kind::Component)
+            && !matches!(point.origin, Origin::Safety { .. })
+    });
+    let restored: Vec<HostPath> = plan
+        .steps
+        .iter()
+        .flat_map(|step| &step.grants)
+        .filter(|grant| grant.power == "points")
+        .flat_map(|grant| &grant.scopes)
+        .filter_map(|scope| HostPath::parse(scope).ok())
+        .collect();
+    let holds = |point: &Point| {
+        restored.iter().all(|path| points.entries(point.id, path).is_ok_and(|entries| entries.is_some()))
+    };
+    let (mut whole, parts): (Vec<Point>, Vec<Point>) =
+        found.into_iter().partition(|point| point.kind == Kind::Full);
+    whole.extend(parts.into_iter().filter(holds));
+    Ok(whole)
 }

@@ -14,7 +14,7 @@ use sternway_agent::durable;
 use sternway_agent::halt::HaltFlag;
 use sternway_agent::message::{Ask, Said};
 use sternway_core::exit;
-use sternway_core::ids::{Digest, PlanId};
+use sternway_core::ids::{Digest, PlanId, PointId};
 use sternway_core::plan::Plan;
 use sternway_core::run::{Answer, Ending, Entry, Input};
 use sternway_core::trust::{Sealed, Verified};
@@ -245,9 +245,21 @@ fn ended(config: &Config, id: PlanId, ending: &Ending, json: bool) -> u8 {
             })
             .to_string(),
         ),
-        false => output::line(&format!("{}: {}", config.host, ending_words(ending))),
+        false => {
+            let kept = safety_of(config, id).map_or_else(String::new, |point| {
+                format!("; what was overwritten is kept in safety point {}", point.short())
+            });
+            output::line(&format!("{}: {}{kept}", config.host, ending_words(ending)));
+        }
     }
     exit
+}
+
+fn safety_of(config: &Config, id: PlanId) -> Option<PointId> {
+    match control::ask(&config.state, &Ask::Status) {
+        Ok(Said::Report(report)) => report.run.filter(|run| run.plan == id)?.safety,
+        _ => None,
+    }
 }
 
 fn tell(entry: &Entry, id: PlanId, plan: &Plan, json: bool) {

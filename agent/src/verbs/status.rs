@@ -210,6 +210,9 @@ fn show_run(run: &RunReport) {
     if let Some(why) = &run.why {
         row("why", why.clone());
     }
+    if let Some(safety) = &run.safety {
+        row("kept", format!("what it overwrites, as it was before: safety point {}", safety.short()));
+    }
     for choice in &run.choices {
         row("can be done", choice.clone());
     }

@@ -9,7 +9,7 @@ use super::Context;
 use super::client::AskError;
 use super::failure::Failure;
 use super::text::{Line, Tone, day_and_time, iso, table};
-use crate::audit::first_break;
+use crate::audit::{LAUNCH_EMERGENCY, first_break};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -89,7 +89,7 @@ fn list(context: &Context, lines: &[AuditLine]) -> Result<u8, Failure> {
                 (Tone::Dim, line.sequence.to_string()),
                 (Tone::Plain, day_and_time(line.at)),
                 (Tone::Strong, line.person.to_string()),
-                (Tone::Plain, line.action.clone()),
+                (if line.action == LAUNCH_EMERGENCY { Tone::Bad } else { Tone::Plain }, line.action.clone()),
                 (Tone::Plain, rollout.to_owned()),
                 (Tone::Plain, line.detail.clone()),
             ]

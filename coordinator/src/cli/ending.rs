@@ -18,6 +18,7 @@ pub fn block(view: &RolloutView) -> Vec<Line> {
     let mut lines = vec![headline(view)];
     lines.extend(reason(view));
     lines.extend(exceptions(view, if lines.len() > 1 { EXCEPTIONS_MAX - 1 } else { EXCEPTIONS_MAX }));
+    lines.extend(kept(view).filter(|_| lines.len() + 1 < LINES_MAX));
     let next = next(view);
     for (at, command) in next.iter().take(LINES_MAX - lines.len()).enumerate() {
         let word = if at == 0 { "next" } else { "" };
@@ -47,10 +48,12 @@ fn headline(view: &RolloutView) -> Line {
         }
         _ => format!("{} of {} hosts", totals.done, totals.hosts),
     };
-    Line::new()
-        .add(tone, word)
-        .pad_to(WORD_COLUMNS)
-        .plain(format!("{}   {} {} → {}   {hosts}   {time}", view.rollout, view.service, view.from, view.to))
+    let line = Line::new().add(tone, word).pad_to(WORD_COLUMNS);
+    let line = match view.urgency.is_emergency() {
+        true => line.add(Tone::Bad, words::EMERGENCY).plain("   "),
+        false => line,
+    };
+    line.plain(format!("{}   {} {} → {}   {hosts}   {time}", view.rollout, view.service, view.from, view.to))
 }
 
 /// Why nothing goes on, when nothing does.
@@ -101,6 +104,13 @@ fn exceptions(view: &RolloutView, lines_max: usize) -> Vec<Line> {
         lines.push(Line::new().plain("and").pad_to(WORD_COLUMNS).plain(more));
     }
     lines
+}
+
+/// Where that is which was overwritten.
+fn kept(view: &RolloutView) -> Option<Line> {
+    let is_done = matches!(view.status.state, State::Ended(End::Done | End::DoneWithExceptions));
+    let words = format!("what was overwritten: safety-{} among each host's points", view.rollout);
+    is_done.then(|| Line::new().plain("kept").pad_to(WORD_COLUMNS).plain(words))
 }
 
 /// Commands that make sense now, the likeliest first.

@@ -172,6 +172,7 @@ fn rollout_record(line: &RolloutLine) -> serde_json::Value {
     json!({
         "rollout": line.rollout,
         "plan_name": line.plan_name,
+        "urgency": line.urgency,
         "service": line.service,
         "from": line.from,
         "to": line.to,
@@ -190,12 +191,16 @@ fn rollout_row(line: &RolloutLine) -> Row {
         exit::HALTED | exit::STUCK => Tone::Bad,
         _ => Tone::Warn,
     };
+    let (what, marked) = match line.urgency.is_emergency() {
+        true => (Tone::Bad, format!("{}   ", words::EMERGENCY)),
+        false => (Tone::Plain, String::new()),
+    };
     vec![
         (Tone::Strong, line.rollout.to_string()),
         (tone, line.state.clone()),
         (Tone::Plain, format!("{}/{}", line.finished, count(line.hosts as usize, "host"))),
         (Tone::Plain, day_and_time(line.launched_at)),
         (Tone::Plain, line.launched_by.to_string()),
-        (Tone::Plain, format!("{}   {} {} → {}", line.plan_name, line.service, line.from, line.to)),
+        (what, format!("{marked}{}   {} {} → {}", line.plan_name, line.service, line.from, line.to)),
     ]
 }

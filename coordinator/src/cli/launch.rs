@@ -13,7 +13,7 @@ use sternway_core::time::Millis;
 use sternway_core::wire::{Answer, Request};
 
 use super::Context;
-use super::client::AskError;
+use super::client::{AskError, Client};
 use super::failure::Failure;
 use super::lookup::Inventory;
 use super::prompt::confirm;
@@ -80,11 +80,27 @@ pub async fn launch(context: &Context, args: LaunchArgs) -> Result<u8, Failure> 
     }
     let wanted = hosts.len().to_string();
     confirm(context, "Type the number of hosts to launch:", &wanted, args.confirm.as_deref())?;
-    let launched = client.ask_one(&Request::Launch { sealed: bytes, without }).await?;
+    let start = Start { sealed: bytes, without, detach: args.detach, timeout: args.timeout };
+    self::start(context, client, start).await
+}
+
+/// What goes to the coordinator, and whether somebody looks on.
+pub(super) struct Start {
+    pub(super) sealed: Vec<u8>,
+    pub(super) without: Vec<HostName>,
+    pub(super) detach: bool,
+    pub(super) timeout: Option<Millis>,
+}
+
+/// Launches what was confirmed, and watches it to its end.
+pub(super) async fn start(context: &Context, client: Client, start: Start) -> Result<u8, Failure> {
+    let output = &context.output;
+    let Start { sealed, without, detach, timeout } = start;
+    let launched = client.ask_one(&Request::Launch { sealed, without }).await?;
     let Answer::Launched { rollout, plan: id, hosts } = launched else {
         return Err(AskError::Unexpected.into());
     };
-    if args.detach {
+    if detach {
         output.object(
             "sternway.launched/1.0",
             json!({ "rollout": rollout, "plan": format!("sha256:{id}"), "hosts": hosts }),
@@ -95,7 +111,7 @@ pub async fn launch(context: &Context, args: LaunchArgs) -> Result<u8, Failure> 
         return Ok(exit::DONE);
     }
     output.talk(format!("launched  {rollout}   Ctrl-C leaves it running; sternway halt {rollout} stops it"));
-    let look = Follow { from: Some(0), timeout: args.timeout, ..Follow::default() };
+    let look = Follow { from: Some(0), timeout, ..Follow::default() };
     follow(context, client, &rollout, look).await
 }
 

@@ -127,6 +127,7 @@ mod tests {
         RolloutLine {
             rollout: id.parse().unwrap(),
             plan_name: "p".into(),
+            urgency: Default::default(),
             service: "s".into(),
             from: "2".into(),
             to: "1".into(),

@@ -54,6 +54,12 @@ pub fn event(line: &LogLine, view: &RolloutView) -> Value {
             json!({ "host_at": iso(*at) }),
             json!({ "event": "call", "step": step + 1, "call": name, "subject": subject }),
         ),
+        HostLine::Remarked { host, at, remark } => of_host(
+            host,
+            view,
+            json!({ "host_at": iso(*at) }),
+            json!({ "event": "remark", "remark": remark, "text": remark.to_string() }),
+        ),
         HostLine::Refused { host, code, reason } => of_host(
             host,
             view,
@@ -267,6 +273,7 @@ pub fn rollout(view: &RolloutView) -> Value {
         "rollout": view.rollout,
         "plan": format!("sha256:{}", view.plan),
         "name": view.plan_name,
+        "urgency": view.urgency,
         "service": view.service,
         "from": view.from,
         "to": view.to,

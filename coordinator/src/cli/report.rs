@@ -58,7 +58,7 @@ pub async fn report(context: &Context, args: ReportArgs) -> Result<u8, Failure> 
 /// A line that belongs into a timeline people read: decisions and endings, not phases.
 fn is_milestone(line: &LogLine) -> bool {
     match &line.what {
-        HostLine::Decided(_) | HostLine::Refused { .. } => true,
+        HostLine::Decided(_) | HostLine::Refused { .. } | HostLine::Remarked { .. } => true,
         HostLine::Host { input, .. } => match input {
             Input::Settled { ending } => *ending != Ending::Finished,
             Input::Health { .. } | Input::UndoOrdered { .. } | Input::CutOff | Input::Rejoined => true,
@@ -81,7 +81,12 @@ pub fn markdown(view: &RolloutView, lines: &[LogLine]) -> String {
     let budget =
         view.budget.map_or_else(|| "no budget given".into(), |budget| format!("{} promised", clock(budget)));
     let signers: Vec<&str> = view.signers.iter().map(|person| person.as_str()).collect();
+    let urgency = match view.urgency.is_emergency() {
+        true => format!("**{}**", words::EMERGENCY),
+        false => "normal".into(),
+    };
     let facts = [
+        ("Urgency", urgency),
         ("Rollout", view.rollout.to_string()),
         ("Plan", format!("{} (sha256:{})", view.plan_name, view.plan)),
         ("Change", format!("{} {} → {}", view.service, view.from, view.to)),

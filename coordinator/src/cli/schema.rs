@@ -77,13 +77,15 @@ struct PlanFile {
     reason: String,
     /// Picks approvals and how often people hear.
     severity: Severity,
+    /// An emergency may ask for the emergency route of approvals; the default is normal.
+    urgency: Option<Urgency>,
     /// The service that goes back.
     service: String,
     /// The version that runs now.
     from: String,
     /// The version that shall run.
     to: String,
-    /// How long after sealing a host may still start the plan, such as "12h"; the default is "12h", at most "7d".
+    /// How long after sealing a host may still start the plan, such as "12h"; the default is "12h", at most "7d"; in an emergency "15m" and "1h".
     valid: Option<String>,
     /// The recovery time promised, such as "80m"; the report compares.
     budget: Option<String>,
@@ -110,6 +112,14 @@ enum Severity {
     Medium,
     High,
     Critical,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+enum Urgency {
+    Normal,
+    /// Goes back to a point of the host itself, within an hour, by steps that can all be undone.
+    Emergency,
 }
 
 /// Which hosts.
@@ -143,11 +153,20 @@ struct ApprovalTable {
 #[schemars(deny_unknown_fields)]
 struct PointTable {
     /// The newest point with this tag.
-    tag: String,
+    tag: Option<String>,
+    /// Instead of a tag: each host finds the newest whole point of the service by itself.
+    newest: Option<Newest>,
     /// No older than this, such as "14d".
     age: Option<String>,
     /// What is checked before anything is stopped; the default is full.
     verify: Option<Verify>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+enum Newest {
+    /// Of the whole service, else of a component with everything that is restored.
+    Whole,
 }
 
 #[derive(JsonSchema)]
@@ -241,7 +260,7 @@ struct WaveTable {
     name: Option<String>,
     /// Hosts released in all once this wave is open: a count, or "25%" of the selection. The last wave is everybody.
     hosts: Amount,
-    /// How long the wave must stay healthy, such as "10m"; the default is "2m".
+    /// How long the wave must stay healthy, such as "10m"; the default is "2m", in an emergency "30s".
     soak: Option<String>,
     /// The gate after the wave; the default is "strict": nobody may fail or be silent.
     gate: Option<String>,

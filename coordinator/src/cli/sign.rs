@@ -2,7 +2,7 @@
 //! signature. Private keys are read here and nowhere else (see [`key`]).
 
 pub mod key;
-mod seal;
+pub(in crate::cli) mod seal;
 pub mod sheet;
 
 use std::io::{self, Write as _};

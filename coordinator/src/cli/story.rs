@@ -3,7 +3,7 @@
 
 use sternway_core::ids::HostName;
 use sternway_core::rollout::Decision;
-use sternway_core::run::{Answer, Because, Ending, Input};
+use sternway_core::run::{Answer, Because, Ending, Input, Remark};
 use sternway_core::time::{Millis, Timestamp};
 use sternway_core::wire::{HostLine, LogLine, RolloutView};
 
@@ -90,7 +90,8 @@ fn told(line: &LogLine, view: &RolloutView) -> Option<Told> {
             let (tone, words) = trouble(input, view)?;
             of_host(tone, host, words)
         }
-        HostLine::Call { .. } => None,
+        HostLine::Call { .. } | HostLine::Remarked { remark: Remark::Safety { .. }, .. } => None,
+        HostLine::Remarked { host, remark, .. } => of_host(Tone::Warn, host, remark.to_string()),
         HostLine::Refused { host, code, reason } => {
             of_host(Tone::Bad, host, format!("did not accept it: {reason} ({code})"))
         }
@@ -99,16 +100,17 @@ fn told(line: &LogLine, view: &RolloutView) -> Option<Told> {
             of_host(Tone::Warn, host, "is late: not ready or not here, the others go on".into())
         }
         HostLine::Decided(decision) => Some(Told {
-            tone: decision_tone(decision),
+            tone: decision_tone(decision, view),
             host: None,
             words: words::decision_words(decision, view),
         }),
     }
 }
 
-fn decision_tone(decision: &Decision) -> Tone {
+fn decision_tone(decision: &Decision, view: &RolloutView) -> Tone {
     match decision {
         Decision::Halted { .. } => Tone::Bad,
+        Decision::Launched { .. } if view.urgency.is_emergency() => Tone::Bad,
         Decision::Held { .. }
         | Decision::AwaitsApproval { .. }
         | Decision::SoakRestarted { .. }
@@ -165,6 +167,7 @@ pub fn in_words(line: &LogLine, view: &RolloutView) -> String {
         HostLine::Call { host, step, name, subject, .. } => {
             format!("{host}  {}: {name} {subject}", words::step_of(view, *step))
         }
+        HostLine::Remarked { host, remark, .. } => format!("{host}  {remark}"),
         HostLine::Refused { host, code, reason } => format!("{host}  did not accept it: {reason} ({code})"),
         HostLine::Decided(decision) => words::decision_words(decision, view),
     }

@@ -206,6 +206,32 @@ pub fn took(length: Millis) -> String {
     }
 }
 
+/// `42s`, `17m`, `19h`, `6d`: how old something is, roughly.
+pub fn age(length: Millis) -> String {
+    let seconds = length.0 / 1000;
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// `512 B`, `4.0 KiB`, `68.4 GiB`.
+pub fn bytes(number: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if number < 1024 {
+        return format!("{number} B");
+    }
+    // Tenths of the unit, rounded down: what is shown is there.
+    let (mut tenths, mut unit) = (u128::from(number) * 10 / 1024, 0);
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
 fn zoned(at: Timestamp) -> Option<jiff::Zoned> {
     let ms = i64::try_from(at.0).ok()?;
     Some(jiff::Timestamp::from_millisecond(ms).ok()?.to_zoned(TimeZone::UTC))
@@ -292,7 +318,15 @@ mod tests {
         assert_eq!(took(Millis(450)), "0.4s");
         assert_eq!(took(Millis(72_276)), "1m12s");
         assert_eq!(took(Millis::minutes(185)), "3h05m");
+        assert_eq!([0, 61, 7200, 172_800].map(|s| age(Millis::seconds(s))), ["0s", "1m", "2h", "2d"]);
         assert_eq!(iso(Timestamp(1_795_281_668_114)), "2026-11-21T17:21:08.114Z");
+    }
+
+    #[test]
+    fn sizes_are_never_rounded_up() {
+        let sizes = [0, 1023, 1024, 1_048_575, 73_400_320, 1 << 40].map(bytes);
+        assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1023.9 KiB", "70.0 MiB", "1.0 TiB"]);
+        assert_eq!(bytes(u64::MAX), "15.9 EiB");
     }
 
     #[test]

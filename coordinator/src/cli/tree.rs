@@ -44,8 +44,11 @@ fn header(view: &RolloutView) -> Vec<Line> {
         None => elapsed,
     };
     let is_over = view.budget.is_some_and(|budget| words::elapsed(view) > budget);
-    let what = Line::new()
-        .add(Tone::Strong, &view.rollout)
+    let mut what = Line::new().add(Tone::Strong, &view.rollout);
+    if view.urgency.is_emergency() {
+        what = what.plain("  ").add(Tone::Bad, words::EMERGENCY);
+    }
+    let what = what
         .plain(format!("  {}   ", view.plan_name))
         .add(tone, format!("{sign} {state}"))
         .plain("   ")

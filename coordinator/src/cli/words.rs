@@ -42,6 +42,9 @@ pub struct Group {
     pub since: Option<Timestamp>,
 }
 
+/// How an emergency is marked, wherever a rollout or plan is shown.
+pub const EMERGENCY: &str = "EMERGENCY";
+
 /// What a host is at: how much it matters, its sign, its word, its step and what is said.
 fn host_words(host: &HostStatus, view: &RolloutView) -> Group {
     let group = |keep, sign, tone, word| Group {
@@ -300,6 +303,7 @@ pub fn verdict_word(verdict: &Verdict) -> &'static str {
 pub fn decision_words(decision: &Decision, view: &RolloutView) -> String {
     let wave_is = |wave: usize| wave_name(view, wave);
     match decision {
+        Decision::Launched { by } if view.urgency.is_emergency() => format!("{EMERGENCY}: launched by {by}"),
         Decision::Launched { by } => format!("launched by {by}"),
         Decision::AwaitsApproval { wave, group } => {
             format!("{} waits for someone of {group}", wave_is(*wave))

@@ -11,6 +11,7 @@ mod conducted;
 mod hosts;
 mod identity;
 mod people;
+mod points;
 mod store;
 mod views;
 
@@ -32,6 +33,7 @@ use super::config::Inventory;
 use super::database::{Commit, Database, HostRow, Page, Quarantine, StoreError, StrangeRun};
 use super::fleet::{Fleet, SessionId};
 use super::outbox::{Down, Outbox};
+use super::points::{Claim, Reach};
 use conducted::Conducted;
 
 pub use people::Command;
@@ -68,6 +70,18 @@ pub enum Message {
         rollout: Option<RolloutId>,
         after: u64,
         reply: oneshot::Sender<Result<Page<AuditLine>, OperatorError>>,
+    },
+    /// May this person ask these hosts about their points, and order this?
+    Points {
+        person: Person,
+        hosts: Vec<HostName>,
+        claims: Vec<Claim>,
+        reply: oneshot::Sender<Result<(), OperatorError>>,
+    },
+    /// Is this host here?
+    Reach {
+        host: HostName,
+        reply: oneshot::Sender<Reach>,
     },
     /// Tell everybody to come back, close the database, end.
     Stop,
@@ -140,6 +154,14 @@ enum After {
         rollout: Option<RolloutId>,
         after: u64,
         reply: oneshot::Sender<Result<Page<AuditLine>, OperatorError>>,
+    },
+    Allowed {
+        reply: oneshot::Sender<Result<(), OperatorError>>,
+        outcome: Result<(), OperatorError>,
+    },
+    Reach {
+        host: HostName,
+        reply: oneshot::Sender<Reach>,
     },
     Wake {
         rollout: RolloutId,
@@ -328,6 +350,11 @@ impl Driver {
             Message::Audit { rollout, after, reply } => {
                 turn.after.push(After::Audit { rollout, after, reply })
             }
+            Message::Points { person, hosts, claims, reply } => {
+                let outcome = self.allow_points(&person, &hosts, &claims, turn);
+                turn.after.push(After::Allowed { reply, outcome });
+            }
+            Message::Reach { host, reply } => turn.after.push(After::Reach { host, reply }),
             Message::Stop => return true,
         }
         false
@@ -408,6 +435,8 @@ impl Driver {
                     ),
                 );
             }
+            After::Allowed { reply, outcome } => drop(reply.send(outcome)),
+            After::Reach { host, reply } => drop(reply.send(self.reach(&host))),
             After::Wake { rollout } => {
                 if let Some(conducted) = self.rollouts.get(&rollout) {
                     conducted.news.send_modify(|count| *count += 1);

@@ -301,7 +301,7 @@ async fn serve(connection: Connection, door: &Door, sessions: Arc<Sessions>) {
     match door.admit(&connection) {
         Ok(Admitted::Agent(host)) => session::serve(connection, host, sessions).await,
         Ok(Admitted::Operator(person)) => {
-            operator_api::serve(connection, person, sessions.driver.clone()).await;
+            operator_api::serve(connection, person, sessions).await;
         }
         Err(cause) => {
             let from = connection.remote_address();

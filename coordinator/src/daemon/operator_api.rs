@@ -9,11 +9,14 @@ use quinn::{Connection, ReadExactError, RecvStream, SendStream};
 use sternway_core::exit;
 use sternway_core::ids::{HostName, Person, RolloutId};
 use sternway_core::wire::{
-    Answer, FrameError, OPERATOR_FRAME_BYTES_MAX, OperatorError, Request, decode_frame, encode_frame,
+    Answer, FrameError, OPERATOR_FRAME_BYTES_MAX, OperatorError, PointAsk, Request, decode_frame,
+    encode_frame,
 };
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 use super::driver::{Command, Lines, Message};
+use super::points::{self, Relay};
+use super::session::Sessions;
 
 /// Requests of one operator that are answered at the same time.
 const REQUESTS_MAX: usize = 16;
@@ -27,13 +30,13 @@ enum RequestError {
 }
 
 /// Serves one operator until the connection ends.
-pub(crate) async fn serve(connection: Connection, person: Person, driver: mpsc::Sender<Message>) {
+pub(crate) async fn serve(connection: Connection, person: Person, sessions: Arc<Sessions>) {
     let room = Arc::new(Semaphore::new(REQUESTS_MAX));
     while let Ok((send, receive)) = connection.accept_bi().await {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        let (person, driver) = (person.clone(), driver.clone());
+        let (person, sessions) = (person.clone(), Arc::clone(&sessions));
         tokio::spawn(async move {
-            if let Err(cause) = answer(send, receive, &person, driver).await {
+            if let Err(cause) = answer(send, receive, &person, sessions).await {
                 tracing::debug!(%person, error = &cause as &dyn std::error::Error, "a request was not answered");
             }
             drop(permit);
@@ -55,7 +58,7 @@ async fn answer(
     send: SendStream,
     mut receive: RecvStream,
     person: &Person,
-    driver: mpsc::Sender<Message>,
+    sessions: Arc<Sessions>,
 ) -> Result<(), RequestError> {
     let mut reply = Reply(send);
     let request = match read_request(&mut receive).await {
@@ -67,7 +70,7 @@ async fn answer(
             return reply.send(&Answer::Error(OperatorError { exit: exit::USAGE, message, hint })).await;
         }
     };
-    let asker = Asker { person, driver };
+    let asker = Asker { person, sessions };
     match request {
         Request::Inventory => asker.ask(Command::Inventory, &mut reply).await,
         Request::Launch { sealed, without } => {
@@ -90,6 +93,7 @@ async fn answer(
         Request::Watch { rollout, from } => asker.watch(&rollout, from, &mut reply).await,
         Request::Log { rollout, host } => asker.log(&rollout, host, &mut reply).await,
         Request::Audit { rollout } => asker.audit(rollout, &mut reply).await,
+        Request::Points(asks) => asker.points(asks, &mut reply).await,
     }
 }
 
@@ -108,7 +112,7 @@ async fn read_request(receive: &mut RecvStream) -> Result<Request, RequestError>
 
 struct Asker<'a> {
     person: &'a Person,
-    driver: mpsc::Sender<Message>,
+    sessions: Arc<Sessions>,
 }
 
 /// The driver has ended, and the process with it.
@@ -119,7 +123,7 @@ fn stopping() -> OperatorError {
 impl Asker<'_> {
     async fn told<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, OperatorError> {
         let (reply, answered) = oneshot::channel();
-        self.driver.send(message(reply)).await.map_err(|_| stopping())?;
+        self.sessions.driver.send(message(reply)).await.map_err(|_| stopping())?;
         answered.await.map_err(|_| stopping())
     }
 
@@ -194,6 +198,32 @@ impl Asker<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// Everything the hosts answer, as it comes; what is not done when the
+    /// operator goes away is called off.
+    async fn points(&self, asks: Vec<PointAsk>, reply: &mut Reply) -> Result<(), RequestError> {
+        if let Err(error) = self.allow_points(&asks).await {
+            return reply.send(&Answer::Error(error)).await;
+        }
+        let mut relay = Relay::start(asks, self.person, &self.sessions);
+        loop {
+            let answer = tokio::select! {
+                answer = relay.next() => answer,
+                _ = reply.0.stopped() => return Err(RequestError::Gone),
+            };
+            match answer {
+                Some(answer) => reply.send(&answer).await?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn allow_points(&self, asks: &[PointAsk]) -> Result<(), OperatorError> {
+        points::check(asks)?;
+        let (person, claims) = (self.person.clone(), points::claims(asks));
+        let hosts = asks.iter().map(|ask| ask.host.clone()).collect();
+        self.told(|reply| Message::Points { person, hosts, claims, reply }).await?
     }
 
     async fn audit(&self, rollout: Option<RolloutId>, reply: &mut Reply) -> Result<(), RequestError> {

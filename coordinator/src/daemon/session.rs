@@ -20,6 +20,7 @@ use super::driver::{HostSaid, Message};
 use super::fleet::SessionId;
 use super::outbox::{Down, Next, Outbox};
 use super::plugin_store::PluginStore;
+use super::points::Lines;
 
 /// From the end of the handshake to the hello.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
@@ -69,6 +70,7 @@ pub struct Sessions {
     pub fleet: FleetId,
     pub driver: mpsc::Sender<Message>,
     pub plugins: PluginStore,
+    pub(crate) lines: Lines,
     pub last: AtomicU64,
 }
 
@@ -94,6 +96,8 @@ pub(crate) async fn serve(connection: Connection, host: HostName, sessions: Arc<
         return;
     }
     let link = Link { host: host.clone(), session, driver: sessions.driver.clone() };
+    // The driver alone says whether this session is the host's, and admitted.
+    let registered = sessions.lines.register(session, connection.clone());
     let arrived = HostSaid::Arrived { greeting: Box::new(greeting), outbox: outbox.clone() };
     let ended = tokio::select! {
         ended = link.read(reader, arrived, &outbox) => ended,
@@ -102,6 +106,7 @@ pub(crate) async fn serve(connection: Connection, host: HostName, sessions: Arc<
     if let Err(cause) = ended {
         close_for(&connection, &host, &cause);
     }
+    drop(registered);
     // The driver may have ended first; then nobody counts hosts any more.
     let _ = link.tell(HostSaid::Left).await;
     outbox.close("the connection ended");

@@ -77,7 +77,7 @@ impl Site {
                 until: None,
             },
         ];
-        let keyring = KeyringFile { fleet: FLEET, signatures: 1, keys };
+        let keyring = KeyringFile { fleet: FLEET, signatures: 1, emergency: None, keys };
         std::fs::write(dir.path().join("keyring.toml"), toml::to_string(&keyring).unwrap()).unwrap();
         let mut fleet = String::from("name = 'test'\n");
         hosts.iter().for_each(|name| fleet.push_str(&format!("[[host]]\nname = '{name}'\n")));
@@ -388,6 +388,7 @@ pub(crate) fn plan(waves: &[&[&str]]) -> Plan {
         name: "back".parse().unwrap(),
         reason: "a test".into(),
         severity: Severity::Low,
+        urgency: Default::default(),
         service: "shop".into(),
         from: "1.3".into(),
         to: "1.1".into(),

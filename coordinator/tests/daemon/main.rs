@@ -6,6 +6,8 @@
 mod harness;
 mod identity;
 mod link;
+mod point_verbs;
+mod points;
 mod process;
 mod read_only;
 mod roles;

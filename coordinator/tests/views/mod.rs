@@ -1,6 +1,8 @@
 //! Rollouts as a coordinator would show them, made by hand: the transcripts
 //! and the tests of sizes are about how they are drawn.
 
+pub(crate) mod points;
+
 use std::collections::BTreeMap;
 
 use sternway_core::ids::{Digest, HostName, PlanId};
@@ -183,6 +185,7 @@ pub(crate) fn view(
         rollout: "r-17".parse().unwrap(),
         plan,
         plan_name: "agora-1.3-to-1.1".into(),
+        urgency: Default::default(),
         service: "agora".into(),
         from: "1.3".into(),
         to: "1.1".into(),

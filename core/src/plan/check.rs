@@ -8,6 +8,7 @@ use super::problem::{self, Problem};
 use crate::manifest::Catalogue;
 
 pub(super) mod approval;
+pub(super) mod emergency;
 pub(super) mod fleet;
 pub(super) mod gates;
 pub(super) mod steps;
@@ -25,6 +26,7 @@ pub fn check(draft: &Draft, catalogue: &Catalogue, inventory: Option<&[Inventory
         times::check(draft, &mut problems);
         approval::check(draft, &mut problems);
         steps::check(draft, catalogue, &mut problems);
+        emergency::check(draft, catalogue, &mut problems);
         gates::check(draft, &mut problems);
         waves::check(draft, &mut problems);
         fleet::check(draft, inventory, &mut problems);

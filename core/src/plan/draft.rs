@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::keys;
 use super::problem::Problem;
 use super::tree::{Place, Table};
-use super::{CutOff, PointCheck, Severity};
+use super::{CutOff, PointCheck, PointChoice, Severity, Urgency};
 use crate::ids::{Group, HostName, PlanName, StepName};
 use crate::time::Millis;
 
@@ -62,6 +62,7 @@ pub struct Draft {
     pub name: Option<At<PlanName>>,
     pub reason: Option<At<String>>,
     pub severity: Option<At<Severity>>,
+    pub urgency: Option<At<Urgency>>,
     pub service: Option<At<String>>,
     pub from: Option<At<String>>,
     pub to: Option<At<String>>,
@@ -97,7 +98,7 @@ pub struct ApprovalDraft {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PointDraft {
-    pub tag: Option<At<String>>,
+    pub choice: Option<At<PointChoice>>,
     pub age: Option<At<Millis>>,
     pub verify: Option<At<PointCheck>>,
 }
@@ -162,6 +163,11 @@ impl Draft {
         Self { text: text.to_owned(), problems: vec![problem], ..Self::default() }
     }
 
+    /// Normal when it says nothing.
+    pub fn urgency(&self) -> Urgency {
+        self.urgency.as_ref().map_or(Urgency::Normal, |urgency| urgency.value)
+    }
+
     /// Reads a parsed file; what is wrong stands in [`Draft::problems`].
     pub fn read(text: &str, document: &Table) -> Self {
         let mut problems = Vec::new();
@@ -195,6 +201,8 @@ impl Draft {
                 ("critical", Severity::Critical),
             ],
         );
+        draft.urgency =
+            top.word("urgency", &[("normal", Urgency::Normal), ("emergency", Urgency::Emergency)]);
         draft.service = top.line("service", SHORT_BYTES_MAX);
         draft.from = top.line("from", SHORT_BYTES_MAX);
         draft.to = top.line("to", SHORT_BYTES_MAX);
@@ -273,12 +281,31 @@ impl Draft {
 
     fn read_point(&mut self, top: &mut Reader<'_, '_>) {
         let Some(mut point) = top.section("point", keys::POINT) else { return };
-        point.need("tag", "tag = \"before-1.3\"");
+        let tag = point.line("tag", SHORT_BYTES_MAX);
+        let newest = point.word("newest", &[("whole", ())]);
+        let choice = match (tag, newest) {
+            (Some(tag), Some(newest)) => {
+                point.problem(both(&tag.span, &newest.span));
+                None
+            }
+            (Some(tag), None) => Some(At { value: PointChoice::Tagged(tag.value), span: tag.span }),
+            (None, newest) => newest.map(|newest| At { value: PointChoice::NewestWhole, span: newest.span }),
+        };
+        if !point.has("newest") {
+            point.need("tag", "tag = \"before-1.3\", or newest = \"whole\"");
+        }
         self.point = Some(PointDraft {
-            tag: point.line("tag", SHORT_BYTES_MAX),
+            choice,
             age: point.length("age"),
             verify: point.word("verify", &[("quick", PointCheck::Quick), ("full", PointCheck::Full)]),
         });
         point.finish();
     }
+}
+
+fn both(tag: &Place, newest: &Place) -> Problem {
+    Problem::error("P148", newest.clone(), "a host cannot go back to two points")
+        .label("the newest whole one, whatever its tag")
+        .see(tag.clone(), "the newest with this tag")
+        .help("keep one of the two")
 }

@@ -17,8 +17,8 @@ pub const PLAN: Section = Section {
     what: "the plan",
     header: "",
     keys: &[
-        "format", "name", "reason", "severity", "service", "from", "to", "valid", "budget", "confirm",
-        "vars", "fleet", "approval", "point", "step", "pace", "wave", "gate",
+        "format", "name", "reason", "severity", "urgency", "service", "from", "to", "valid", "budget",
+        "confirm", "vars", "fleet", "approval", "point", "step", "pace", "wave", "gate",
     ],
     later: &["notify", "trigger", "both_versions_ok"],
 };
@@ -27,7 +27,7 @@ pub const FLEET: Section =
 pub const APPROVAL: Section =
     Section { what: "[approval]", header: "[approval]", keys: &["signatures", "from", "author"], later: &[] };
 pub const POINT: Section =
-    Section { what: "[point]", header: "[point]", keys: &["tag", "age", "verify"], later: &[] };
+    Section { what: "[point]", header: "[point]", keys: &["tag", "newest", "age", "verify"], later: &[] };
 pub const STEP: Section = Section {
     what: "a step",
     header: "[[step]]",

@@ -61,7 +61,7 @@ impl Draft {
             soak_ms: self
                 .waves
                 .iter()
-                .map(|wave| or(&wave.soak, defaults::SOAK).0)
+                .map(|wave| or(&wave.soak, defaults::soak(self.urgency())).0)
                 .fold(0, u64::saturating_add),
             budget_ms: self.budget.as_ref().map(|budget| budget.value.0),
         }
@@ -77,7 +77,8 @@ fn assemble(
     let hosts = fleet::select(draft, inventory);
     let total = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
     let (steps, plugins) = resolve_steps(draft, catalogue)?;
-    let valid = or(&draft.valid, defaults::VALID);
+    let urgency = draft.urgency();
+    let valid = or(&draft.valid, defaults::valid(urgency));
     Ok(Plan {
         format: FORMAT,
         fleet: facts.fleet,
@@ -85,6 +86,7 @@ fn assemble(
         name: there(&draft.name, "name")?,
         reason: there(&draft.reason, "reason")?,
         severity: there(&draft.severity, "severity")?,
+        urgency,
         service: there(&draft.service, "service")?,
         from: there(&draft.from, "from")?,
         to: there(&draft.to, "to")?,
@@ -103,7 +105,7 @@ fn assemble(
             .map(|(hosts, wave)| Wave {
                 name: wave.name.as_ref().map(|name| name.value.clone()),
                 hosts,
-                soak: or(&wave.soak, defaults::SOAK),
+                soak: or(&wave.soak, defaults::soak(urgency)),
                 gate: gates::resolve(draft, wave.gate.as_ref().map(|gate| gate.value.as_str())),
                 approve: wave.approve.as_ref().map(|group| group.value.clone()),
             })
@@ -125,7 +127,7 @@ fn approval(draft: &Draft) -> Result<Approval, Box<Problem>> {
 fn point(draft: &Draft) -> Result<Option<PointWanted>, Box<Problem>> {
     let Some(point) = &draft.point else { return Ok(None) };
     Ok(Some(PointWanted {
-        tag: there(&point.tag, "tag")?,
+        choice: there(&point.choice, "tag")?,
         age_max: point.age.as_ref().map(|age| age.value),
         verify: or(&point.verify, defaults::POINT_CHECK),
     }))

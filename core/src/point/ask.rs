@@ -2,6 +2,8 @@
 //! signature; whatever changes a host or its points is a person's signed order,
 //! which the host judges itself.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::readiness::{Drill, Facts};
@@ -121,6 +123,59 @@ impl Ask {
     }
 }
 
+impl Change {
+    /// As it is typed and kept in the audit.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Create { .. } => "create",
+            Self::Tag { .. } => "tag",
+            Self::Untag { .. } => "untag",
+            Self::Prune { .. } => "prune",
+            Self::Restore { .. } => "restore",
+            Self::Drill { .. } => "drill",
+        }
+    }
+}
+
+/// For people, without the verb.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create { service, paths, kind, component, tag, version, hook } => {
+                f.write_str(kind.name())?;
+                component.iter().try_for_each(|component| write!(f, " {component}"))?;
+                service.iter().try_for_each(|service| write!(f, " of {service}"))?;
+                paths.iter().try_for_each(|path| write!(f, " {path}"))?;
+                version.iter().try_for_each(|version| write!(f, " version {version}"))?;
+                write!(f, " as {tag}")?;
+                if *hook { f.write_str(", by a hook") } else { Ok(()) }
+            }
+            Self::Tag { which, tag, keep } => {
+                write!(f, "{which} as {tag}")?;
+                if *keep { f.write_str(", kept for ever") } else { Ok(()) }
+            }
+            Self::Untag { which, tag: Some(tag) } => write!(f, "{tag} of {which}"),
+            Self::Untag { which, tag: None } => write!(f, "{which}, no longer kept for ever"),
+            Self::Prune { confirmed } => write!(f, "{confirmed} points"),
+            Self::Restore { which, path, into } => write!(f, "{path} of {which} to {into}"),
+            Self::Drill { service } => f.write_str(service),
+        }
+    }
+}
+
+impl fmt::Display for Want {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut words: Vec<String> = self.id.iter().cloned().collect();
+        words.extend(self.service.iter().map(|service| format!("of {service}")));
+        words.extend(self.kind.iter().map(|kind| kind.name().to_owned()));
+        words.extend(self.tag.iter().map(|tag| format!("tagged {tag}")));
+        match words.is_empty() {
+            true => f.write_str("any point"),
+            false => f.write_str(&words.join(" ")),
+        }
+    }
+}
+
 /// What a host answers, in as many messages as it takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -206,3 +261,6 @@ pub enum DifferenceKind {
     /// Owner, mode, times, attributes.
     Metadata,
 }
+
+#[cfg(test)]
+mod tests;

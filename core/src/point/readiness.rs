@@ -178,3 +178,6 @@ impl Facts {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,3 +133,6 @@ impl Retention {
         judgement.drop.sort_by_key(|id| order.get(id).copied());
     }
 }
+
+#[cfg(test)]
+mod tests;

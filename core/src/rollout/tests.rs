@@ -30,6 +30,7 @@ fn plan(waves: &[&[&str]]) -> Plan {
         name: "agora".parse().unwrap(),
         reason: "1.3 loses orders".into(),
         severity: Severity::High,
+        urgency: Default::default(),
         service: "agora".into(),
         from: "1.3".into(),
         to: "1.1".into(),

@@ -8,7 +8,7 @@ use crate::run::{Answer, Ending, Input, Phase, Question, Told, Verdict};
 pub fn word_of(sequence: u64, told: &Told) -> Option<Word> {
     match told {
         Told::Run { input, .. } => word_of_input(sequence, input),
-        Told::Call { .. } | Told::Internal => None,
+        Told::Call { .. } | Told::Remarked { .. } | Told::Internal => None,
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
 use super::decision::Choice;
-use crate::ids::{Digest, HostName, JournalId, Person, PlanId, RolloutId, StepName};
+use crate::ids::{Digest, HostName, JournalId, Person, PlanId, PointId, RolloutId, StepName};
 use crate::time::Timestamp;
 use crate::trust::Signer;
 
@@ -222,6 +222,36 @@ pub struct Need {
     pub available: u64,
 }
 
+/// What an agent did or found beside the steps of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum Remark {
+    /// What the plan may overwrite is kept in this point; nothing was changed before it.
+    #[error("safety point {}, {}", point.short(), in_bytes(*bytes))]
+    Safety {
+        point: PointId,
+        /// Length of all files in it.
+        bytes: u64,
+    },
+    /// A point that the plan would have gone back to, and cannot.
+    #[error("rollback point {} is not used: {finding}", point.short())]
+    PointDamaged { point: PointId, finding: String },
+    /// The side copy that an undo needs was gone or damaged.
+    #[error("the side copy of {path} was made again from safety point {}", point.short())]
+    SideMadeAgain { step: u32, path: String, point: PointId },
+    /// The side copy that an undo needs is gone, and the safety point holds something else.
+    #[error("the side copy of {path} is gone; safety point {} holds an earlier state of it", point.short())]
+    SideLost { step: u32, path: String, point: PointId },
+}
+
+fn in_bytes(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS.iter().find(|(size, _)| bytes >= *size) {
+        Some((size, unit)) => format!("{}.{} {unit}", bytes / size, bytes % size * 10 / size),
+        None => format!("{bytes} B"),
+    }
+}
+
 /// Every kind of record in an agent's step journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -265,6 +295,11 @@ pub enum Record {
         call: u32,
         ok: bool,
     },
+    /// Something that does not move the run and that people should know.
+    Remarked {
+        plan: PlanId,
+        remark: Remark,
+    },
     /// A plugin's own write-ahead marks.
     MarkBegan {
         plan: PlanId,
@@ -297,6 +332,10 @@ pub enum Told {
         name: String,
         subject: String,
     },
+    Remarked {
+        plan: PlanId,
+        remark: Remark,
+    },
     /// Of no use to anybody else, but its number is.
     Internal,
 }
@@ -308,6 +347,7 @@ impl Record {
             Self::CallBegan { plan, step, name, subject, .. } => {
                 Told::Call { plan: *plan, step: *step, name: name.clone(), subject: subject.clone() }
             }
+            Self::Remarked { plan, remark } => Told::Remarked { plan: *plan, remark: remark.clone() },
             _ => Told::Internal,
         }
     }

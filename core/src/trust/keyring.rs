@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::Digest as _;
 
+use super::emergency::EmergencyRoute;
 use crate::ids::{FleetId, Group, KeyId, Person};
 use crate::time::Timestamp;
 
@@ -27,6 +28,14 @@ pub enum KeyringError {
     KeyTwice(Person, Person),
     #[error("a threshold of {threshold} cannot be met by {persons} person(s)")]
     Threshold { threshold: u8, persons: usize },
+    #[error("[emergency] names no group: anybody's key would do")]
+    EmergencyOfAnybody,
+    #[error(
+        "[emergency] wants {signatures} signature(s): not 0, not fewer than its groups, and not more than there are persons ({persons})"
+    )]
+    EmergencyThreshold { signatures: u8, persons: usize },
+    #[error("[emergency] wants somebody of `{0}`, and nobody is")]
+    EmergencyOfNobody(Group),
 }
 
 impl PublicKey {
@@ -122,6 +131,9 @@ pub struct KeyringFile {
     pub fleet: FleetId,
     /// Distinct persons a plan needs at the least, whatever the plan says.
     pub signatures: u8,
+    /// Set: in an emergency, this suffices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<EmergencyRoute>,
     #[serde(rename = "key")]
     pub keys: Vec<KeyringKey>,
 }
@@ -153,6 +165,9 @@ impl Keyring {
         if file.signatures == 0 || usize::from(file.signatures) > persons {
             return Err(KeyringError::Threshold { threshold: file.signatures, persons });
         }
+        if let Some(route) = &file.emergency {
+            check_route(route, &file.keys, persons)?;
+        }
         Ok(Self(file))
     }
 
@@ -165,12 +180,30 @@ impl Keyring {
         usize::from(self.0.signatures)
     }
 
+    pub fn emergency(&self) -> Option<&EmergencyRoute> {
+        self.0.emergency.as_ref()
+    }
+
     pub fn keys(&self) -> &[KeyringKey] {
         &self.0.keys
     }
 
     pub fn find(&self, id: KeyId) -> Option<&KeyringKey> {
         self.0.keys.iter().find(|key| key.public.id() == id)
+    }
+}
+
+fn check_route(route: &EmergencyRoute, keys: &[KeyringKey], persons: usize) -> Result<(), KeyringError> {
+    let signatures = usize::from(route.signatures);
+    if route.from.is_empty() {
+        return Err(KeyringError::EmergencyOfAnybody);
+    }
+    if signatures == 0 || signatures < route.from.len() || signatures > persons {
+        return Err(KeyringError::EmergencyThreshold { signatures: route.signatures, persons });
+    }
+    match route.from.iter().find(|group| !keys.iter().any(|key| key.groups.contains(group))) {
+        Some(group) => Err(KeyringError::EmergencyOfNobody(group.clone())),
+        None => Ok(()),
     }
 }
 
@@ -188,7 +221,7 @@ mod tests {
     }
 
     fn keyring(signatures: u8, keys: Vec<KeyringKey>) -> Result<Keyring, KeyringError> {
-        Keyring::new(KeyringFile { fleet: FleetId([0; 16]), signatures, keys })
+        Keyring::new(KeyringFile { fleet: FleetId([0; 16]), signatures, emergency: None, keys })
     }
 
     #[test]
@@ -219,5 +252,25 @@ mod tests {
         let text = key("ada", 1).public.to_string();
         assert_eq!(text.parse::<PublicKey>().unwrap(), key("ada", 1).public);
         assert_eq!("ed25519:00".parse::<PublicKey>(), Err(KeyringError::KeyText));
+    }
+
+    #[test]
+    fn an_emergency_route_is_for_groups_that_have_somebody() {
+        let group = |name: &str| name.parse::<Group>().unwrap();
+        let with = |signatures: u8, from: &[&str]| {
+            let mut grace = key("grace", 2);
+            grace.groups = vec![group("on-call")];
+            let from = from.iter().copied().map(group).collect();
+            let emergency = Some(EmergencyRoute { signatures, from, plugins: Vec::new() });
+            let keys = vec![key("ada", 1), grace];
+            Keyring::new(KeyringFile { fleet: FleetId([0; 16]), signatures: 2, emergency, keys }).map(drop)
+        };
+        assert_eq!(with(1, &["on-call"]), Ok(()));
+        assert_eq!(with(1, &[]), Err(KeyringError::EmergencyOfAnybody));
+        assert_eq!(with(1, &["sre"]), Err(KeyringError::EmergencyOfNobody(group("sre"))));
+        for signatures in [0, 3] {
+            let refused = KeyringError::EmergencyThreshold { signatures, persons: 2 };
+            assert_eq!(with(signatures, &["on-call"]), Err(refused));
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::emergency::{self, Closed};
 use super::keyring::{Keyring, SigningKey};
 use crate::canonical::{self, DecodeError};
 use crate::ids::{Digest, Group, KeyId, Person, PlanId};
@@ -90,6 +91,10 @@ pub enum OpenError {
     OtherFleet { found: crate::ids::FleetId, here: crate::ids::FleetId },
     #[error("{valid} person(s) signed, {need} are needed")]
     TooFewSigners { valid: usize, need: usize },
+    #[error(
+        "{valid} person(s) signed, {need} are needed, since this is no plan for the emergency route: {why}"
+    )]
+    EmergencyClosed { valid: usize, need: usize, why: Closed },
     #[error("nobody of group `{0}` signed, or nobody who does not count for another group already")]
     GroupMissing(Group),
     #[error("the signed bytes cannot be read")]
@@ -243,7 +248,8 @@ impl<T: Payload> Sealed<T> {
 impl Sealed<crate::plan::Plan> {
     /// Signatures first, then the same bytes are read, then the fleet and the
     /// number and groups of signers are judged: the keyring's threshold and
-    /// the plan's own wish, whichever is more.
+    /// the plan's own wish, whichever is more. In an emergency the keyring may
+    /// ask for less than its threshold; the plan's own wish stays.
     pub fn open(&self, keyring: &Keyring, now: Timestamp) -> Result<Verified<crate::plan::Plan>, OpenError> {
         let opened = self.opened(self.signers(keyring, now)?)?;
         let plan = opened.value();
@@ -255,14 +261,26 @@ impl Sealed<crate::plan::Plan> {
             .iter()
             .filter(|signer| plan.approval.author || signer.person != plan.author)
             .collect();
-        let need = keyring.signatures().max(usize::from(plan.approval.signatures));
-        if counted.len() < need {
-            return Err(OpenError::TooFewSigners { valid: counted.len(), need });
+        let (valid, wished) = (counted.len(), usize::from(plan.approval.signatures));
+        let usual = keyring.signatures().max(wished);
+        let wanted_here = match emergency::route(plan, keyring) {
+            _ if valid >= usual => &[][..],
+            None => return Err(OpenError::TooFewSigners { valid, need: usual }),
+            Some(Err(why)) => return Err(OpenError::EmergencyClosed { valid, need: usual, why }),
+            Some(Ok(route)) => {
+                let need = wished.max(usize::from(route.signatures));
+                if valid < need {
+                    return Err(OpenError::TooFewSigners { valid, need });
+                }
+                &route.from[..]
+            }
+        };
+        for groups in [wanted_here, &plan.approval.from] {
+            if let Some(group) = group_without_signer(groups, &counted) {
+                return Err(OpenError::GroupMissing(group.clone()));
+            }
         }
-        match group_without_signer(&plan.approval.from, &counted) {
-            Some(group) => Err(OpenError::GroupMissing(group.clone())),
-            None => Ok(opened),
-        }
+        Ok(opened)
     }
 }
 

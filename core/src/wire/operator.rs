@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{FleetId, HostName, Person, PlanId, RolloutId};
-use crate::plan::InventoryHost;
+use crate::plan::{InventoryHost, Urgency};
 use crate::rollout::{Decision, Note, Status};
-use crate::run::Input;
+use crate::run::{Input, Remark};
 use crate::time::{Millis, Timestamp};
+use crate::wire::{PointAnswer, PointAsk};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -84,6 +85,10 @@ pub enum Request {
     Audit {
         rollout: Option<RolloutId>,
     },
+    /// At most [`POINT_ASKS_MAX`](crate::wire::POINT_ASKS_MAX), one for each
+    /// host. Answers [`Answer::Point`]s as they come, until every host has said
+    /// all or is away. Whoever ends the stream before calls the rest off.
+    Points(Vec<PointAsk>),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -115,6 +120,7 @@ pub enum Answer {
     Rollouts(Vec<RolloutLine>),
     Fleet(Vec<FleetHost>),
     Audit(AuditLine),
+    Point(PointAnswer),
     Error(OperatorError),
 }
 
@@ -124,6 +130,8 @@ pub struct RolloutView {
     pub rollout: RolloutId,
     pub plan: PlanId,
     pub plan_name: String,
+    #[serde(default, skip_serializing_if = "Urgency::is_normal")]
+    pub urgency: Urgency,
     pub service: String,
     pub from: String,
     pub to: String,
@@ -177,6 +185,12 @@ pub enum HostLine {
         name: String,
         subject: String,
     },
+    /// What a host did or found beside the steps of a run.
+    Remarked {
+        host: HostName,
+        at: Timestamp,
+        remark: Remark,
+    },
     /// A host did not accept a plan or an order.
     Refused {
         host: HostName,
@@ -190,6 +204,8 @@ pub enum HostLine {
 pub struct RolloutLine {
     pub rollout: RolloutId,
     pub plan_name: String,
+    #[serde(default, skip_serializing_if = "Urgency::is_normal")]
+    pub urgency: Urgency,
     pub service: String,
     pub from: String,
     pub to: String,

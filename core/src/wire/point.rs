@@ -15,7 +15,8 @@ pub struct PointAsk {
     pub ask: Ask,
 }
 
-/// What one host said, or that it could not be asked.
+/// What one host said, or that it could not be asked. The last of a host is
+/// [`Answer::Done`] or [`PointSaid::Away`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PointAnswer {
     pub host: HostName,

@@ -19,24 +19,25 @@ use std::os::fd::BorrowedFd;
 
 use sha2::{Digest as _, Sha256};
 
+use super::known::Known;
 use super::tree::{Entry, Kind, walk};
 use super::{Digest, hex};
 
 /// None when there is nothing of that name.
-pub(crate) fn digest(directory: BorrowedFd<'_>, name: &str) -> io::Result<Option<Digest>> {
+pub(crate) fn digest(known: &Known, directory: BorrowedFd<'_>, name: &str) -> io::Result<Option<Digest>> {
     let mut hasher = Sha256::new();
     hasher.update(b"sternway-tree-1\n");
     let mut entries = 0;
     let mut bytes = 0;
     let found = walk(directory, name, &mut |entry: &Entry<'_>| {
         entries += 1;
-        bytes += record(&mut hasher, entry)?;
+        bytes += record(known, &mut hasher, entry)?;
         Ok(())
     })?;
     Ok(found.then(|| Digest { sha256: hex(&hasher.finalize()), entries, bytes }))
 }
 
-fn record(hasher: &mut Sha256, entry: &Entry<'_>) -> io::Result<u64> {
+fn record(known: &Known, hasher: &mut Sha256, entry: &Entry<'_>) -> io::Result<u64> {
     hasher.update(length(entry.path.len())?);
     hasher.update(entry.path);
     let mark = match entry.kind {
@@ -51,7 +52,10 @@ fn record(hasher: &mut Sha256, entry: &Entry<'_>) -> io::Result<u64> {
     hasher.update(entry.stat.st_gid.to_le_bytes());
     match entry.kind {
         Kind::File => {
-            let (read, content) = hash_content(&mut entry.open()?)?;
+            let (read, content) = match known.recall(&entry.stat) {
+                Some(content) => (u64::try_from(entry.stat.st_size).unwrap_or_default(), content),
+                None => known.learn(&mut entry.open()?, hash_content)?,
+            };
             hasher.update(read.to_le_bytes());
             hasher.update(content);
             return Ok(read);

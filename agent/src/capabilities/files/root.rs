@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
+use super::known::Known;
 use crate::capabilities::{ErrorKind, HostError};
 
 const PATH_BYTES_MAX: usize = 4_096;
@@ -98,6 +99,7 @@ impl std::fmt::Display for HostPath {
 #[derive(Debug, Clone)]
 pub struct HostRoot {
     directory: Arc<OwnedFd>,
+    known: Arc<Known>,
 }
 
 /// A name in an open directory: the unit every operation works upon.
@@ -115,7 +117,12 @@ impl HostRoot {
     pub fn open(path: &Path) -> std::io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Self { directory: Arc::new(directory) })
+        Ok(Self { directory: Arc::new(directory), known: Arc::default() })
+    }
+
+    /// What was read below it before.
+    pub(crate) fn known(&self) -> &Known {
+        &self.known
     }
 
     /// Opens the directory that holds `path`, following no link.

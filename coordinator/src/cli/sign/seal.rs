@@ -1,6 +1,8 @@
 //! From a draft to what will be signed: checked against the fleet, hosts and
 //! plugins written out.
 
+use std::path::Path;
+
 use sternway_core::exit;
 use sternway_core::ids::{FleetId, Nonce};
 use sternway_core::plan::seal::SealFacts;
@@ -14,22 +16,44 @@ use crate::cli::sign::KeyError;
 use crate::cli::{Context, block_on, catalogue};
 use crate::draft;
 
-/// The draft's problems are shown, all of them; then it is sealed, unsigned.
+/// A draft as it was read, and the hosts against which it is judged.
+pub(in crate::cli) struct Sealing<'a> {
+    /// How messages name the draft.
+    pub(in crate::cli) file: &'a Path,
+    pub(in crate::cli) bytes: &'a [u8],
+    pub(in crate::cli) fleet: FleetId,
+    pub(in crate::cli) hosts: Vec<InventoryHost>,
+    /// Narrow the plan to these of its hosts.
+    pub(in crate::cli) only: Option<&'a str>,
+}
+
 pub(super) fn seal(
     context: &Context,
     args: &SignArgs,
     key: &PersonKey,
 ) -> Result<(Sealed<Plan>, Plan), Failure> {
-    let (fleet, mut inventory) = fleet(context, args)?;
-    if let Some(only) = &args.only {
+    let (fleet, hosts) = fleet(context, args)?;
+    let (file, bytes) = (args.file.as_path(), &read(&args.file)?);
+    seal_draft(context, Sealing { file, bytes, fleet, hosts, only: args.only.as_deref() }, key)
+}
+
+/// The draft's problems are shown, all of them; then it is sealed, unsigned.
+pub(in crate::cli) fn seal_draft(
+    context: &Context,
+    sealing: Sealing<'_>,
+    key: &PersonKey,
+) -> Result<(Sealed<Plan>, Plan), Failure> {
+    let Sealing { file, bytes, fleet, hosts: mut inventory, only } = sealing;
+    if let Some(only) = only {
         let selection =
             Selection::parse(only).map_err(|error| Failure::usage(format!("--only `{only}`: {error}")))?;
         inventory.retain(|host| selection.matches(host));
     }
     let catalogue = catalogue::built_in()?;
-    let loaded = draft::load(&read(&args.file)?, &catalogue, Some(&inventory));
+    let loaded = draft::load(bytes, &catalogue, Some(&inventory));
     let output = &context.output;
-    let file = args.file.display().to_string();
+    let path = file;
+    let file = path.display().to_string();
     if !loaded.problems.is_empty() {
         output.raw_complaint(&draft::render(
             &loaded.problems,
@@ -51,7 +75,7 @@ pub(super) fn seal(
     })?;
     let sealed = Sealed::new(&plan).map_err(SignVerbError::from)?;
     // What is shown comes from the bytes that will be signed, not from the value they were made of.
-    let claim = sealed.claim().map_err(|cause| SignVerbError::Claim { path: args.file.clone(), cause })?;
+    let claim = sealed.claim().map_err(|cause| SignVerbError::Claim { path: path.into(), cause })?;
     Ok((sealed, claim))
 }
 

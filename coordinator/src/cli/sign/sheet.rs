@@ -8,6 +8,7 @@ use sternway_core::plan::{CutOff, Plan, PointCheck, Severity, Step, Undo};
 use sternway_core::time::Timestamp;
 
 use crate::cli::text::{Line, Tone, count, day_and_time, table};
+use crate::cli::words;
 
 const WORD_COLUMNS: usize = 10;
 
@@ -30,13 +31,20 @@ pub fn lines(plan: &Plan, id: PlanId, now: Timestamp) -> Vec<Line> {
         row("approval", approval(plan)),
         row("hosts", format!("{}: {}", count(plan.hosts.len(), "host"), folded(&plan.hosts))),
     ];
+    if plan.urgency.is_emergency() {
+        let route = "a host may take it with fewer signatures, as its keyring says under [emergency]";
+        lines.insert(
+            0,
+            Line::new().add(Tone::Bad, words::EMERGENCY).pad_to(WORD_COLUMNS).add(Tone::Bad, route),
+        );
+    }
     if let Some(point) = &plan.point {
         let age = point.age_max.map_or_else(String::new, |age| format!(", at most {age} old"));
         let check = match point.verify {
             PointCheck::Quick => "quick",
             PointCheck::Full => "full",
         };
-        lines.push(row("point", format!("each host's newest tagged {}{age}, {check} check", point.tag)));
+        lines.push(row("point", format!("each host's {}{age}, {check} check", point.choice)));
     }
     lines.push(Line::new());
     lines.extend(waves(plan));

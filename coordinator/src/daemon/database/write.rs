@@ -82,16 +82,17 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
 
 fn host_of(line: &LogLine) -> Option<&str> {
     match &line.what {
-        HostLine::Host { host, .. } | HostLine::Call { host, .. } | HostLine::Refused { host, .. } => {
-            Some(host.as_str())
-        }
+        HostLine::Host { host, .. }
+        | HostLine::Call { host, .. }
+        | HostLine::Remarked { host, .. }
+        | HostLine::Refused { host, .. } => Some(host.as_str()),
         HostLine::Decided(_) => None,
     }
 }
 
 pub(super) fn plan_of(told: &Told) -> Option<PlanId> {
     match told {
-        Told::Run { plan, .. } | Told::Call { plan, .. } => Some(*plan),
+        Told::Run { plan, .. } | Told::Call { plan, .. } | Told::Remarked { plan, .. } => Some(*plan),
         Told::Internal => None,
     }
 }

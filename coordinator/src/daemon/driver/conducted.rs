@@ -197,6 +197,7 @@ impl Conducted {
             rollout: self.id.clone(),
             plan: self.plan_id,
             plan_name: self.plan.name.to_string(),
+            urgency: self.plan.urgency,
             service: self.plan.service.clone(),
             from: self.plan.from.clone(),
             to: self.plan.to.clone(),
@@ -220,6 +221,7 @@ impl Conducted {
         RolloutLine {
             rollout: self.id.clone(),
             plan_name: self.plan.name.to_string(),
+            urgency: self.plan.urgency,
             service: self.plan.service.clone(),
             from: self.plan.from.clone(),
             to: self.plan.to.clone(),

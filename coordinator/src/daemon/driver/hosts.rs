@@ -128,6 +128,9 @@ impl Driver {
                 let (name, subject) = (name.clone(), subject.clone());
                 (plan, HostLine::Call { host: host.clone(), at: event.at, step: *step, name, subject })
             }
+            Told::Remarked { plan, remark } => {
+                (plan, HostLine::Remarked { host: host.clone(), at: event.at, remark: remark.clone() })
+            }
         };
         let Some(id) = self.by_plan.get(plan).cloned() else {
             return self.record_strange(host, *plan, &event.told, turn);

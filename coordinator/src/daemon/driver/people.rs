@@ -3,7 +3,7 @@
 
 use sternway_core::exit;
 use sternway_core::ids::{HostName, Person, PlanId, RolloutId, is_disguise};
-use sternway_core::plan::{Plan, REASON_BYTES_MAX};
+use sternway_core::plan::{Plan, REASON_BYTES_MAX, Urgency};
 use sternway_core::rollout::{Ahead, Input};
 use sternway_core::time::Timestamp;
 use sternway_core::trust::{HostFacts, Order, Sealed, Verb, Verified};
@@ -33,11 +33,11 @@ pub enum Command {
 
 type Refused = OperatorError;
 
-fn refuse(exit: u8, message: impl Into<String>) -> Refused {
+pub(super) fn refuse(exit: u8, message: impl Into<String>) -> Refused {
     OperatorError { exit, message: message.into(), hint: None }
 }
 
-fn with_hint(exit: u8, message: impl Into<String>, hint: &str) -> Refused {
+pub(super) fn with_hint(exit: u8, message: impl Into<String>, hint: &str) -> Refused {
     OperatorError { exit, message: message.into(), hint: Some(hint.into()) }
 }
 
@@ -53,7 +53,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn check_reason(reason: &str) -> Result<(), Refused> {
+pub(super) fn check_reason(reason: &str) -> Result<(), Refused> {
     if reason.trim().is_empty() {
         return Err(with_hint(
             exit::USAGE,
@@ -241,12 +241,25 @@ impl Driver {
             undo_order: None,
         };
         let hosts = u32::try_from(plan.hosts.len() - row.without.len()).unwrap_or(u32::MAX);
-        let detail =
-            format!("plan {} ({}), {hosts} hosts, without: {}", plan.name, plan_id, names(&row.without));
+        let without = names(&row.without);
+        let (action, detail) = match plan.urgency {
+            Urgency::Normal => {
+                ("launch", format!("plan {} ({plan_id}), {hosts} hosts, without: {without}", plan.name))
+            }
+            Urgency::Emergency => {
+                let signers: Vec<&str> = row.signers.iter().map(|signer| signer.person.as_str()).collect();
+                let signers = signers.join(", ");
+                let words = format!(
+                    "plan {} ({plan_id}), {hosts} hosts, without: {without}, signed by {signers}: {}",
+                    plan.name, plan.reason
+                );
+                (audit::LAUNCH_EMERGENCY, words)
+            }
+        };
         turn.commit.rollouts.push(row.clone());
         self.by_plan.insert(plan_id, id.clone());
         self.rollouts.insert(id.clone(), Conducted::new(row, plan));
-        self.audit(person, "launch", Some(&id), &detail, turn);
+        self.audit(person, action, Some(&id), &detail, turn);
         self.apply(&id, Input::Restarted { epoch: self.epoch }, turn);
         let here = self.fleet.all().map(|(name, _)| name.clone());
         let here: Vec<HostName> = here.filter(|host| self.takes_part(&id, host)).collect();

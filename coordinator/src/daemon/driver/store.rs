@@ -11,6 +11,7 @@ use sternway_core::wire::{Answer, OperatorError};
 
 use super::super::database::{StoreError, TransitionId};
 use super::super::outbox::Outbox;
+use super::super::points::Reach;
 use super::{After, Command, Driver, DriverError, HostSaid, Message, Turn, coordinator};
 
 /// After a failed commit the disk gets this long before the next try.
@@ -103,7 +104,13 @@ impl Driver {
             }
             | Message::Lines { .. }
             | Message::Audit { .. }
+            | Message::Reach { .. }
             | Message::Stop => self.take(message, turn),
+            Message::Points { ref claims, .. } if claims.is_empty() => self.take(message, turn),
+            Message::Points { reply, .. } => {
+                drop(reply.send(Err(not_done(why))));
+                false
+            }
             Message::Ask { command, reply, .. } => {
                 // Whoever asked may have gone away meanwhile.
                 drop(reply.send(Answer::Error(read_only(&command, why))));
@@ -129,12 +136,17 @@ fn read_only(command: &Command, why: &str) -> OperatorError {
             format!("rollout {rollout} is NOT halted: the coordinator is read-only: {why}"),
             "no host gets leave to begin while that lasts; to stop a host itself: sternway-agent halt, on it",
         ),
-        _ => (
-            format!("it was not done: the coordinator is read-only: {why}"),
-            "is its disk full? it goes on by itself once it can write again",
-        ),
+        _ => return not_done(why),
     };
     OperatorError { exit: exit::UNREACHABLE, message, hint: Some(hint.into()) }
+}
+
+fn not_done(why: &str) -> OperatorError {
+    OperatorError {
+        exit: exit::UNREACHABLE,
+        message: format!("it was not done: the coordinator is read-only: {why}"),
+        hint: Some("is its disk full? it goes on by itself once it can write again".into()),
+    }
 }
 
 fn give_up(after: After, why: &str) {
@@ -151,6 +163,8 @@ fn give_up(after: After, why: &str) {
         After::Reply { reply, .. } => drop(reply.send(Answer::Error(error()))),
         After::Lines { reply, .. } => drop(reply.send(Err(error()))),
         After::Audit { reply, .. } => drop(reply.send(Err(error()))),
+        After::Allowed { reply, .. } => drop(reply.send(Err(error()))),
+        After::Reach { reply, .. } => drop(reply.send(Reach::Away)),
         After::Perform { .. } | After::Ack { .. } | After::Wake { .. } => {}
         After::Welcome { outbox, .. } | After::Unwelcome { outbox, .. } => let_go(&outbox),
     }

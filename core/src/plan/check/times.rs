@@ -19,7 +19,7 @@ pub(crate) fn check(draft: &Draft, problems: &mut Vec<Problem>) {
         if valid.value == Millis::ZERO {
             let problem = Problem::error("P116", valid.span.clone(), "the plan would never be valid");
             problems.push(problem.label("no host could start it").suggest(
-                Some("12h"),
+                Some(if draft.urgency().is_emergency() { "15m" } else { "12h" }),
                 valid.span.clone(),
                 true,
             ));
@@ -45,8 +45,8 @@ pub(crate) fn check(draft: &Draft, problems: &mut Vec<Problem>) {
 
 fn budget(draft: &Draft, problems: &mut Vec<Problem>) {
     let Some(budget) = &draft.budget else { return };
-    let soak =
-        |wave: &crate::plan::draft::WaveDraft| wave.soak.as_ref().map_or(defaults::SOAK, |soak| soak.value);
+    let usual = defaults::soak(draft.urgency());
+    let soak = |wave: &crate::plan::draft::WaveDraft| wave.soak.as_ref().map_or(usual, |soak| soak.value);
     let total = Millis(draft.waves.iter().map(|wave| soak(wave).0).fold(0, u64::saturating_add));
     if budget.value < total {
         let soaks: Vec<String> = draft.waves.iter().map(|wave| soak(wave).to_string()).collect();

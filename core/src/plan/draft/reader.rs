@@ -60,6 +60,11 @@ impl<'t, 'p> Reader<'t, 'p> {
         }
     }
 
+    /// Whether the key is there, whatever its value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.get(key).is_some()
+    }
+
     /// The entry as it stands; the key counts as known.
     pub(super) fn take(&mut self, key: &str) -> Option<&'t Entry> {
         debug_assert!(self.section.keys.contains(&key), "`{key}` is missing from plan::keys");

@@ -34,6 +34,7 @@ fn plan(steps: Vec<Step>) -> Plan {
         name: "hello".parse().unwrap(),
         reason: String::new(),
         severity: Severity::High,
+        urgency: Default::default(),
         service: "hello".into(),
         from: "1.3".into(),
         to: "1.1".into(),
