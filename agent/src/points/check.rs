@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rustic_core::repofile::{IndexId, KeyId, PackId, SnapshotFile, SnapshotId};
-use rustic_core::{FileType, Id, ReadBackend};
+use rustic_core::{FileType, Id, ReadBackend, TreeId};
 use sha2::{Digest as _, Sha256};
 use sternway_core::ids::PointId;
 use sternway_core::point::Depth;
@@ -130,10 +130,27 @@ impl Points {
             hurt.insert(pack);
         }
         pace.end();
-        if !hurt.is_empty() {
+        let lost = self.lost(&session);
+        if !hurt.is_empty() || lost.is_some() {
             scrubbed.points = self.hurt_by(&session, &hurt)?;
         }
+        scrubbed.damaged.extend(lost);
         Ok(scrubbed)
+    }
+
+    /// What a point of this host names and the index does not; each tree is
+    /// looked at once, however many points have it.
+    fn lost(&self, session: &Session) -> Option<String> {
+        let look = || -> Result<(), String> {
+            let indexed = self.fresh_index().map_err(|error| deepest(&error))?;
+            let pace = Pace::new(&super::making::nobody(), "looking", "files", None);
+            let mut seen = HashSet::new();
+            for (_, snapshot) in self.offered(session).map_err(|error| deepest(&error))? {
+                packs_of_new(&indexed, &snapshot, &pace, &mut seen)?;
+            }
+            Ok(())
+        };
+        look().err()
     }
 
     fn hurt_by(&self, session: &Session, packs: &BTreeSet<PackId>) -> Result<Vec<PointId>, PointsError> {
@@ -217,11 +234,20 @@ pub(super) fn packs_of(
     snapshot: &SnapshotFile,
     pace: &Pace,
 ) -> Result<BTreeSet<PackId>, String> {
+    packs_of_new(indexed, snapshot, pace, &mut HashSet::new())
+}
+
+/// Of those trees that were not seen before.
+fn packs_of_new(
+    indexed: &Indexed,
+    snapshot: &SnapshotFile,
+    pace: &Pace,
+    seen: &mut HashSet<TreeId>,
+) -> Result<BTreeSet<PackId>, String> {
     let mut packs = BTreeSet::new();
     let mut last_data = None;
     let entry = |error: PointsError| deepest(&error);
     packs.insert(guarded("read", || indexed.get_index_entry(&snapshot.tree)).map_err(entry)?.pack);
-    let mut seen = HashSet::new();
     let mut add = |path: &std::path::Path, node: &rustic_core::repofile::Node| {
         let missing = |error: PointsError| format!("`{}`: {}", path.display(), deepest(&error));
         if node.is_file() && node.content.is_none() && node.meta.size > 0 {
@@ -239,7 +265,7 @@ pub(super) fn packs_of(
         pace.add(1);
         Ok(())
     };
-    inside::walk(indexed, snapshot.tree, &mut seen, &mut add)?;
+    inside::walk(indexed, snapshot.tree, seen, &mut add)?;
     Ok(packs)
 }
 

@@ -135,7 +135,7 @@ impl Points {
         Ok((entries, bytes))
     }
 
-    fn found(&self, id: PointId, path: &HostPath) -> Result<(SharedIndexed, Node), HostError> {
+    pub(super) fn found(&self, id: PointId, path: &HostPath) -> Result<(SharedIndexed, Node), HostError> {
         let (indexed, node) = self.at(id, path).map_err(for_plugin)?;
         let node = node.ok_or_else(|| {
             HostError::new(

@@ -46,6 +46,8 @@ impl Points {
         check_paths(&making)?;
         let maker = self.locks.make()?;
         self.sweep()?;
+        self.mend_index()?;
+        let index = self.index_files()?;
         let mut unfinished = Vec::new();
         let made = self.make_as(&maker, making, watch, &mut unfinished);
         self.forget_index();
@@ -55,7 +57,12 @@ impl Points {
         {
             tracing::warn!(error = %super::list::deepest(&error), "an unfinished point was left behind");
         }
-        made
+        let made = made?;
+        if !index.is_subset(&self.index_files()?) {
+            // Another host that shares the repository has pruned it meanwhile.
+            self.recover(made.id)?;
+        }
+        Ok(made)
     }
 
     fn make_as(
@@ -80,9 +87,14 @@ impl Points {
         let pace = Pace::new(watch, "describing", "pieces", Some(pieces.list.len() as u64));
         let indexed = self.index()?;
         pieces.describe(&indexed, &stored, &pace)?;
-        let summary = stored.summary.clone().unwrap_or_default();
-        let mut tags: Vec<String> = tags.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
-        tags.sort();
+        let (files, of_host) = pieces.seen();
+        let of_extras: u64 = pieces
+            .list
+            .iter()
+            .filter(|piece| Path::new(&piece.at).starts_with(label::OURS))
+            .map(|piece| piece.bytes)
+            .sum();
+        let tags: BTreeSet<String> = tags.into_iter().collect();
         let point = Point {
             id: sternway_core::ids::PointId([0; 32]),
             made: label::made(&snapshot),
@@ -90,13 +102,13 @@ impl Points {
             version,
             kind,
             origin,
-            tags,
+            tags: tags.into_iter().collect(),
             kept: None,
             reason,
             by,
             paths: stored.paths.iter().filter(|path| *path != label::OURS).cloned().collect(),
-            bytes: summary.total_bytes_processed,
-            files: summary.total_files_processed,
+            bytes: of_host + of_extras,
+            files,
             checked: None,
         };
         let manifest = self.manifest_of(&point, pieces.list);
@@ -129,8 +141,7 @@ impl Points {
             .parent_opts(ParentOptions::default().force(parents.is_empty()).parents(parents));
         let Session { repository, shelf } = session;
         let writer = guarded("read the index of", || repository.to_indexed_ids())?;
-        let sifted = Sifted { source, began, pieces: pieces.clone(), seen: Arc::default() };
-        let seen = Arc::clone(&sifted.seen);
+        let sifted = Sifted { source, began, pieces: pieces.clone() };
         let stored = guarded("write to", || writer.archive(&options, &sifted, snapshot.clone(), &tops))?;
         unfinished.push(stored.id);
         if let Some((count, first)) = problems.summary() {
@@ -139,7 +150,7 @@ impl Points {
         if let Some(failure) = shelf.failure() {
             return Err(PointsError::Repository { step: "write to", cause: LibraryError(failure) });
         }
-        let seen = *seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let (seen, _) = pieces.seen();
         let files = stored.summary.as_ref().map_or(0, |summary| summary.total_files_processed);
         if files != seen {
             let first = format!("of {seen} files {files} were stored");
@@ -298,6 +309,8 @@ struct Pieces {
     list: Vec<Piece>,
     /// Entries and bytes, for each piece.
     counts: Arc<Mutex<Vec<(u64, u64)>>>,
+    /// Everything that is no folder, and the bytes of the host's files.
+    seen: Arc<Mutex<(u64, u64)>>,
 }
 
 impl Pieces {
@@ -320,10 +333,18 @@ impl Pieces {
             list.push(piece(extra.kind, &extra.name, at, &extra.note));
         }
         let counts = Arc::new(Mutex::new(vec![(0, 0); list.len()]));
-        Self { list, counts }
+        Self { list, counts, seen: Arc::default() }
+    }
+
+    fn seen(&self) -> (u64, u64) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count(&self, path: &Path, node: &Node) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.0 += u64::from(!node.is_dir());
+        seen.1 += if node.is_file() && !path.starts_with(label::OURS) { node.meta.size } else { 0 };
+        drop(seen);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         for (piece, (entries, bytes)) in self.list.iter().zip(counts.iter_mut()) {
             if path.starts_with(&piece.at) {
@@ -356,15 +377,12 @@ struct Sifted {
     source: Source,
     began: jiff::Timestamp,
     pieces: Pieces,
-    /// Everything that is no folder.
-    seen: Arc<Mutex<u64>>,
 }
 
 struct SiftedEntries {
     entries: <Source as ReadSource>::Iter,
     began: jiff::Timestamp,
     pieces: Pieces,
-    seen: Arc<Mutex<u64>>,
 }
 
 impl ReadSource for Sifted {
@@ -376,12 +394,7 @@ impl ReadSource for Sifted {
     }
 
     fn entries(&self) -> Self::Iter {
-        SiftedEntries {
-            entries: self.source.entries(),
-            began: self.began,
-            pieces: self.pieces.clone(),
-            seen: Arc::clone(&self.seen),
-        }
+        SiftedEntries { entries: self.source.entries(), began: self.began, pieces: self.pieces.clone() }
     }
 }
 
@@ -393,9 +406,6 @@ impl Iterator for SiftedEntries {
             Ok(entry) => entry,
             Err(error) => return Some(Err(error)),
         };
-        if !entry.node.is_dir() {
-            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        }
         self.pieces.count(&entry.path, &entry.node);
         let meta = &mut entry.node.meta;
         // Reading a file changes this one; every tree would be new each time.

@@ -32,7 +32,7 @@ pub struct Place {
 impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Place")
-            .field("repository", &self.repository)
+            .field("repository", &self.shown())
             .field("password", &self.password)
             .field("options", &self.options.keys())
             .finish()
@@ -63,6 +63,18 @@ impl Place {
             password: password.to_path_buf(),
             options: BTreeMap::new(),
         }
+    }
+
+    /// As a person would write it; a password in an address is left out.
+    pub(super) fn shown(&self) -> String {
+        let bucket = self.options.get("bucket").map(|bucket| format!(" ({bucket})"));
+        let address = match (self.repository.find("://"), self.repository.find('@')) {
+            (Some(scheme), Some(at)) if scheme < at => {
+                format!("{}://…{}", &self.repository[..scheme], &self.repository[at..])
+            }
+            _ => self.repository.clone(),
+        };
+        format!("{address}{}", bucket.unwrap_or_default())
     }
 
     /// The folder, when it lies in one that this machine reaches by its path.

@@ -2,16 +2,18 @@
 //! marked, and removed by a later prune when no restore that began before can
 //! still be reading it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use rustic_core::jiff::Span;
-use rustic_core::repofile::{SnapshotFile, SnapshotId};
-use rustic_core::{BlobId, FileType, LimitOption, PruneOptions, ReadBackend, TreeId};
+use rustic_core::repofile::{IndexId, PackId, SnapshotFile, SnapshotId};
+use rustic_core::{BlobId, FileType, LimitOption, PruneOptions, ReadBackend, RepairIndexOptions, TreeId};
 use sternway_core::ids::PointId;
+use sternway_core::point::Depth;
 
 use super::list::deepest;
-use super::making::Watch;
+use super::making::{Watch, nobody};
+use super::register::{Pack, Register};
 use super::{Indexed, LibraryError, Points, PointsError, guarded, label};
 use crate::crash;
 
@@ -87,6 +89,54 @@ impl Points {
         let freed = self.prune(stays, watch);
         self.forget_index();
         freed
+    }
+
+    /// A pack that is lost is taken out of the index, so that what was in it is
+    /// stored again with the next point that holds it. Only where what is there
+    /// is known for sure: another machine's list may be short for a while.
+    pub(super) fn mend_index(&self) -> Result<(), PointsError> {
+        if self.place.as_folder().is_none() {
+            return Ok(());
+        }
+        let session = self.session(None)?;
+        let register = Register::read(&session)?;
+        let is_lost =
+            |(id, pack): (&PackId, &Pack)| (!pack.is_marked).then(|| register.finding(id)).flatten();
+        let lost: Vec<String> = register.packs.iter().filter_map(is_lost).collect();
+        let Some(first) = lost.first() else { return Ok(()) };
+        tracing::error!(
+            packs = lost.len(),
+            first,
+            "the repository has lost data; it is stored again where the host has it"
+        );
+        guarded("mend the index of", || {
+            session.repository.repair_index(&RepairIndexOptions::default(), false)
+        })?;
+        self.forget_index();
+        Ok(())
+    }
+
+    pub(super) fn index_files(&self) -> Result<BTreeSet<IndexId>, PointsError> {
+        let session = self.session(None)?;
+        Ok(guarded("list the index of", || session.repository.list::<IndexId>())?.collect())
+    }
+
+    /// Takes back what a prune that did not know of a point has marked.
+    pub(super) fn recover(&self, id: PointId) -> Result<(), PointsError> {
+        let watch = nobody();
+        if self.verify(id, Depth::Quick, &watch).is_ok() {
+            return Ok(());
+        }
+        let session = self.session(None)?;
+        let options = PruneOptions::default()
+            .keep_delete(Span::new().seconds(STAYS_SECONDS_MAX))
+            .max_repack(LimitOption::Percentage(0))
+            .max_unused(LimitOption::Unlimited)
+            .no_resize(true);
+        let plan = guarded("look for what can stay in", || session.repository.prune_plan(&options))?;
+        guarded("take back what was marked in", || session.repository.prune(&options, plan))?;
+        self.forget_index();
+        self.verify(id, Depth::Quick, &watch)
     }
 
     fn forget(&self, ids: &[PointId]) -> Result<(), PointsError> {

@@ -76,16 +76,7 @@ impl Points {
 
     /// Where the repository lies, as a person would write it; no secrets.
     pub fn location(&self) -> String {
-        let bucket = self.place.options.get("bucket").map(|bucket| format!(" ({bucket})"));
-        let address = &self.place.repository;
-        // A password may be part of an address.
-        let address = match (address.find("://"), address.find('@')) {
-            (Some(scheme), Some(at)) if scheme < at => {
-                format!("{}://…{}", &address[..scheme], &address[at..])
-            }
-            _ => address.clone(),
-        };
-        format!("{address}{}", bucket.unwrap_or_default())
+        self.place.shown()
     }
 
     pub(super) fn key_id(&self) -> Option<KeyId> {
@@ -149,19 +140,19 @@ impl Opening<'_> {
             (Some(password), true) => self.open_with(unopened, &password)?,
             (None, true) => {
                 return Err(PointsError::PasswordLost {
-                    repository: self.place.repository.clone(),
+                    repository: self.place.shown(),
                     path: self.place.password.clone(),
                 });
             }
             (_, false) if known.is_some() && !self.holds_data(&unopened)? => {
                 return Err(PointsError::RepositoryLost {
-                    repository: self.place.repository.clone(),
+                    repository: self.place.shown(),
                     marker: self.place.beside("repository"),
                 });
             }
             (password, false) => {
                 if self.holds_data(&unopened)? {
-                    return Err(PointsError::ConfigLost { repository: self.place.repository.clone() });
+                    return Err(PointsError::ConfigLost { repository: self.place.shown() });
                 }
                 let password = match password {
                     Some(password) => password,
@@ -175,7 +166,7 @@ impl Opening<'_> {
             Some(known) if known == id => {}
             Some(_) => {
                 return Err(PointsError::AnotherRepository {
-                    repository: self.place.repository.clone(),
+                    repository: self.place.shown(),
                     marker: self.place.beside("repository"),
                 });
             }
@@ -199,7 +190,7 @@ impl Opening<'_> {
         });
         match opened {
             Err(_) if is_wrong => Err(PointsError::PasswordWrong {
-                repository: self.place.repository.clone(),
+                repository: self.place.shown(),
                 path: self.place.password.clone(),
             }),
             answer => answer,

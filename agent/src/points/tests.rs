@@ -77,4 +77,47 @@ impl Host {
     }
 }
 
+mod changes;
+mod elsewhere;
+mod keeping;
 mod life;
+mod pruning;
+mod rest;
+mod rot;
+mod unfinished;
+
+/// Runs `restic` on a host's repository; none, with a word why, where there is no such program.
+fn restic(host: &Host, arguments: &[&str]) -> Option<String> {
+    let output = std::process::Command::new("restic")
+        .args(["--no-cache", "--repo"])
+        .arg(host.directory.path().join("points"))
+        .arg("--password-file")
+        .arg(host.directory.path().join("points.password"))
+        .args(arguments)
+        .output();
+    match output {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "restic {arguments:?}: {said}");
+            Some(String::from_utf8_lossy(&output.stdout).into_owned())
+        }
+        Err(_) => {
+            tracing::warn!("skipped: there is no `restic` here");
+            None
+        }
+    }
+}
+
+/// Every file of a kind in a host's repository, the longest first.
+fn stored(host: &Host, kind: &str) -> Vec<PathBuf> {
+    let mut left = vec![host.directory.path().join("points").join(kind)];
+    let mut files = Vec::new();
+    while let Some(path) = left.pop() {
+        match fs::read_dir(&path) {
+            Ok(entries) => left.extend(entries.map(|entry| entry.unwrap().path())),
+            Err(_) => files.push(path),
+        }
+    }
+    files.sort_by_key(|path| (std::cmp::Reverse(fs::metadata(path).unwrap().len()), path.clone()));
+    files
+}
