@@ -64,9 +64,15 @@ impl Locks {
         Ok(Maker { name, path, _lock: lock, _storing: storing })
     }
 
-    /// Waits for the makings that are in hand, and keeps others waiting.
-    pub(super) fn prune(&self) -> Result<Held, PointsError> {
-        lock(&self.storing, FlockOperation::LockExclusive)
+    /// Keeps makings waiting; none while one is in hand. A prune never waits
+    /// itself: somebody who needs a point now may be waiting for the prune.
+    pub(super) fn prune(&self) -> Result<Option<Held>, PointsError> {
+        let opened = open(&self.storing)?;
+        match rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Held(opened))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(file(&self.storing)(errno.into())),
+        }
     }
 
     /// One change of snapshot files at a time.
@@ -105,7 +111,7 @@ impl Locks {
 }
 
 fn lock(path: &Path, how: FlockOperation) -> Result<Held, PointsError> {
-    let opened = File::options().create(true).truncate(false).write(true).open(path).map_err(file(path))?;
+    let opened = open(path)?;
     loop {
         match rustix::fs::flock(&opened, how) {
             Ok(()) => return Ok(Held(opened)),
@@ -113,6 +119,10 @@ fn lock(path: &Path, how: FlockOperation) -> Result<Held, PointsError> {
             Err(errno) => return Err(file(path)(errno.into())),
         }
     }
+}
+
+fn open(path: &Path) -> Result<File, PointsError> {
+    File::options().create(true).truncate(false).write(true).open(path).map_err(file(path))
 }
 
 fn file(path: &Path) -> impl FnOnce(io::Error) -> PointsError + '_ {

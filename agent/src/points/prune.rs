@@ -64,7 +64,8 @@ impl Points {
 
     /// Drops points and gives their space free, as far as nobody needs it. A
     /// second prune, a day later, removes what the first one marked; so call
-    /// it with no points now and then. Answers how many bytes are free or marked.
+    /// it with no points now and then. Answers how many bytes are free or marked;
+    /// none while a point is being made, which a prune does not wait for.
     ///
     /// # Errors
     /// No such point: then none is dropped. The repository cannot be changed.
@@ -83,9 +84,12 @@ impl Points {
         stays: Duration,
         watch: &Watch,
     ) -> Result<u64, PointsError> {
-        let _alone = self.locks.prune()?;
         self.forget(ids)?;
         crash::point("points.forgotten", "");
+        let Some(_alone) = self.locks.prune()? else {
+            tracing::info!("a point is being made: the next prune gives the space free");
+            return Ok(0);
+        };
         let freed = self.prune(stays, watch);
         self.forget_index();
         freed

@@ -87,6 +87,18 @@ fn what_another_host_marked_by_mistake_is_taken_back() {
 }
 
 #[test]
+fn a_prune_does_not_wait_for_a_making_and_takes_nothing_from_it() {
+    let host = host();
+    let going = host.make("going", &["/opt/hello"]).unwrap();
+    let making = host.points.locks.make().unwrap();
+    let packs = stored(&host, "data");
+    assert_eq!(host.points.drop_points_within(&[going.id], Duration::ZERO, &nobody()).unwrap(), 0);
+    assert_eq!((host.points.list().unwrap(), stored(&host, "data")), (Vec::new(), packs));
+    drop(making);
+    assert!(host.points.drop_points(&[], &nobody()).unwrap() > 0);
+}
+
+#[test]
 fn dropping_one_that_is_none_drops_nothing() {
     let host = host();
     let made = host.make("nightly", &["/etc"]).unwrap();
