@@ -218,13 +218,13 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<u8, 
     confirm(context, &question, args.host.as_str(), args.confirm.as_deref())?;
     let change = Change::Restore { which, path: args.path, into };
     let said = order_one(context, &args.host, change, &args.reason, "restoring").await?;
-    let [Said::Restored { path, entries, bytes: length, .. }] = &said[..] else {
+    let [Said::Restored { path, entries, bytes: length, old }] = &said[..] else {
         return Err(AskError::Unexpected.into());
     };
     let output = &context.output;
     output.object(
         "sternway.point-restored/1.0",
-        json!({ "host": args.host, "path": path, "entries": entries, "bytes": length }),
+        json!({ "host": args.host, "path": path, "entries": entries, "bytes": length, "old": old }),
     );
     output.data(Line::new().add(Tone::Good, "restored").plain(format!(
         "   {path} on {}   {}, {}",
@@ -232,6 +232,9 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<u8, 
         if *entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") },
         bytes(*length)
     )));
+    if let Some(old) = old {
+        output.data(Line::new().plain(format!("what was there before is at {old} on {}", args.host)));
+    }
     Ok(exit::DONE)
 }
 
