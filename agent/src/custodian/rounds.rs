@@ -286,6 +286,9 @@ impl Round {
 
     fn scrub(&self, occurrence: Timestamp, memory: &mut Memory) {
         let (Some((_, parts)), Some(past)) = (&self.plan.scrub, &mut memory.scrub) else { return };
+        if !self.custodian.keeps_points() {
+            return past.done(occurrence);
+        }
         let cycle = Cycle::go_on(memory.cycle, *parts, clock::now());
         match self.custodian.scrub(&cycle, &Listener::nobody()) {
             Ok(read) => {
@@ -346,6 +349,13 @@ impl Round {
 }
 
 impl Custodian {
+    /// A host that never had to do with points gets no repository by a scrub.
+    fn keeps_points(&self) -> bool {
+        let config = self.host.config();
+        let points = &config.points;
+        points.repository.is_some() || !points.services.is_empty() || config.points_path().exists()
+    }
+
     /// Makes a point, looks at it, and then lets go what the rules do not keep.
     fn make_on_schedule(&self, schedule: &Schedule) -> Result<Point, CustodianError> {
         let listener = Listener::nobody();
