@@ -298,52 +298,43 @@ mod tests {
         assert!(leases.points().unwrap().is_empty());
     }
 
-    /// Somebody finds points, leases and uses them while somebody else prunes
-    /// whatever nobody uses.
+    /// Three find points, lease and use them while one prunes what nobody uses.
     #[test]
     fn no_point_goes_between_found_and_leased() {
         let (_state, leases) = leases();
-        let there: Mutex<BTreeSet<PointId>> = Mutex::new((0..200).map(point).collect());
-        let newest = || there.lock().unwrap().last().copied();
+        let there: Mutex<BTreeSet<PointId>> = Mutex::new((0..40).map(point).collect());
+        let is_there = |id: &PointId| there.lock().unwrap().contains(id);
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let users: Vec<_> = (0..3)
-                .map(|user| {
-                    let (leases, there) = (leases.clone(), &there);
-                    scope.spawn(move || {
-                        let mut used = 0;
-                        while let Some(found) = newest() {
-                            leases.take(plan(user), found).unwrap();
-                            // Gone before it was leased: another is looked for.
-                            if there.lock().unwrap().contains(&found) {
-                                for _ in 0..3 {
-                                    std::thread::yield_now();
-                                    assert!(there.lock().unwrap().contains(&found), "pruned in use");
-                                }
-                                used += 1;
-                            }
-                            leases.give_back(plan(user)).unwrap();
-                        }
-                        used
-                    })
-                })
-                .collect();
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) && newest().is_some() {
-                    leases
-                        .while_pruning(|in_use| {
-                            let unused =
-                                there.lock().unwrap().iter().rev().find(|id| !in_use.contains(id)).copied();
+            let use_points = |user: u8| {
+                let mut used = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let found = there.lock().unwrap().last().copied().expect("not all are pruned");
+                    leases.take(plan(user), found).unwrap();
+                    // Gone before it was leased: another is looked for.
+                    if is_there(&found) {
+                        for _ in 0..5 {
                             std::thread::yield_now();
-                            if let Some(unused) = unused {
-                                there.lock().unwrap().remove(&unused);
-                            }
-                        })
-                        .unwrap();
+                            assert!(is_there(&found), "pruned in use");
+                        }
+                        used += 1;
+                    }
+                    leases.give_back(plan(user)).unwrap();
                 }
-            });
-            let used: u32 = users.into_iter().map(|user| user.join().unwrap()).sum();
+                used
+            };
+            let users: Vec<_> = (0..3).map(|user| scope.spawn(move || use_points(user))).collect();
+            for _ in 0..25 {
+                let prune = |in_use: &BTreeSet<PointId>| {
+                    // The newest, which they look for as well.
+                    let newest = there.lock().unwrap().iter().rev().find(|id| !in_use.contains(id)).copied();
+                    std::thread::yield_now();
+                    newest.map(|id| there.lock().unwrap().remove(&id))
+                };
+                leases.while_pruning(prune).unwrap();
+            }
             over.store(true, Ordering::Relaxed);
+            let used: u32 = users.into_iter().map(|user| user.join().unwrap()).sum();
             assert!(used > 0, "nobody came to use one");
         });
     }
