@@ -2,6 +2,7 @@
 
 mod alone;
 mod emergency;
+mod fleet_points;
 mod points;
 mod set_back;
 mod stuck;
