@@ -104,10 +104,16 @@ fn checked_words(point: &Point, now: Timestamp) -> (Tone, String) {
     let Some(checked) = &point.checked else { return (Tone::Warn, "never".into()) };
     let ago = age(now.since(checked.at));
     match (&checked.finding, checked.depth) {
-        (Some(finding), _) => (Tone::Bad, format!("BAD, {ago} ago: {finding}")),
+        (Some(_), _) => (Tone::Bad, format!("BAD, {ago} ago")),
         (None, Depth::Quick) => (Tone::Plain, format!("index good, {ago} ago")),
         (None, Depth::Full) => (Tone::Good, format!("good, {ago} ago")),
     }
+}
+
+/// What is wrong with it; may be long, so it stands last.
+fn finding_words(point: &Point) -> Option<(Tone, String)> {
+    let finding = point.checked.as_ref()?.finding.clone()?;
+    Some((Tone::Bad, finding))
 }
 
 fn kept_words(point: &Point) -> (Tone, String) {
@@ -167,20 +173,21 @@ pub fn folded(points: &[(&HostName, &Point)], now: Timestamp) -> Vec<Line> {
     }
     let mut groups: Vec<(Key<'_>, Group<'_>)> = groups.into_iter().collect();
     groups.sort_by(|(a, x), (b, y)| (a.0, x.oldest.made, a.1, a.2).cmp(&(b.0, y.oldest.made, b.1, b.2)));
-    let mut rows = vec![head(&["SERVICE", "TAGS", "MADE", "AGE", "SIZE", "KEPT", "HOSTS", "CHECKED"])];
+    let mut rows = vec![head(&["SERVICE", "TAGS", "AGE", "SIZE", "CHECKED", "KEPT", "HOSTS"])];
     rows.extend(groups.iter().map(|((_, service, tags, kind, is_kept), group)| {
         let kind = if *kind == Kind::Full.name() { String::new() } else { format!(" {kind}") };
         let hosts = format!("{:<4}{}", group.hosts.len(), names(&group.hosts, NAMES_COLUMNS));
-        vec![
+        let mut row = vec![
             (Tone::Strong, format!("{service}{kind}")),
             (Tone::Plain, tags_words(tags)),
-            (Tone::Plain, day_and_time(group.oldest.made)),
             (Tone::Plain, age(now.since(group.oldest.made))),
             (Tone::Plain, bytes(group.bytes)),
+            checked_words(group.stale, now),
             (Tone::Plain, if *is_kept { "for ever" } else { "-" }.to_owned()),
             (Tone::Plain, hosts),
-            checked_words(group.stale, now),
-        ]
+        ];
+        row.extend(finding_words(group.stale));
+        row
     }));
     table(&rows)
 }
@@ -195,7 +202,7 @@ pub fn each(points: &[(&HostName, &Point)], now: Timestamp) -> Vec<Line> {
         "CHECKED",
     ])];
     rows.extend(points.iter().map(|(host, point)| {
-        vec![
+        let mut row = vec![
             (Tone::Plain, host.to_string()),
             (Tone::Strong, point.id.short()),
             (Tone::Plain, day_and_time(point.made)),
@@ -208,7 +215,9 @@ pub fn each(points: &[(&HostName, &Point)], now: Timestamp) -> Vec<Line> {
             kept_words(point),
             (Tone::Dim, origin_words(point)),
             checked_words(point, now),
-        ]
+        ];
+        row.extend(finding_words(point));
+        row
     }));
     table(&rows)
 }
