@@ -51,7 +51,8 @@ impl Site {
             let usual = std::fs::read_to_string(&config).expect("it was written");
             let more = format!(
                 "services = [\"agora\"]\nhttp = [\"http://127.0.0.1:{port}\"]\n\n\
-                 [[service]]\nname = \"agora\"\ncommand = [\"/bin/sleep\", \"600\"]\nsettle = \"50ms\"\nstop = \"2s\"\n"
+                 [[service]]\nname = \"agora\"\ncommand = [\"/bin/sleep\", \"600\"]\nsettle = \"50ms\"\nstop = \"2s\"\n\n\
+                 [[points.service]]\nname = \"agora\"\nfiles = [\"/opt/agora\"]\n"
             );
             fleet.write(&config, &(usual + &more));
         }
@@ -59,7 +60,10 @@ impl Site {
         let site = Self { fleet, heard, port };
         for host in 0..hosts {
             site.deploy(host, "1.1");
-            site.on_host(host, &["points", "create", "--tag", "before-1.3", "/opt/agora"]);
+            site.on_host(
+                host,
+                &["points", "create", "--service", "agora", "--version", "1.1", "--tag", "before-1.3"],
+            );
             site.deploy(host, "1.3");
             site.on_host(host, &["service", "start", "agora"]);
         }
@@ -76,14 +80,13 @@ impl Site {
         self.fleet.write(&self.fleet.on_host(host, VERSION), &format!("{version}\n"));
     }
 
-    /// The example's draft for this site, whose points have a tag.
+    /// The example's draft for this site.
     pub fn draft(&self) -> String {
         let at = format!("http://127.0.0.1:{}", self.port);
         EXAMPLE
             .replace("http://lb.internal:8080", &at)
             .replace("http://127.0.0.1:8080", &at)
             .replace("service=agora", "service=db")
-            .replace("newest = \"whole\"", "tag = \"before-1.3\"")
     }
 
     /// Puts a draft where mary's emergencies lie.
