@@ -441,8 +441,8 @@ impl Gate {
             }
             Request::PointsStage { id, .. } => {
                 let (id, path) = (points::read_id(id)?, request.path()?);
-                let fill = |directory: std::os::fd::BorrowedFd<'_>, name: &str| {
-                    kept.restore(id, &path, directory, name)
+                let fill = |directory: std::os::fd::BorrowedFd<'_>, name: &str, live: &str| {
+                    kept.restore_beside(id, &path, (directory, name), live)
                 };
                 Reply::Digest(self.parts.powers.files.stage_with(&path, fill)?)
             }

@@ -217,3 +217,5 @@ type SharedIndexed = Arc<Indexed>;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trees;

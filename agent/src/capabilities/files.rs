@@ -239,17 +239,18 @@ impl Files {
     }
 
     /// Side copy := what `fill` makes in the open directory under the name it
-    /// is given, which does not exist yet; `fill` syncs what it writes.
+    /// is given, which does not exist yet; `fill` syncs what it writes, and is
+    /// told the name of what is live as well.
     ///
     /// # Errors
     /// Whatever `fill` says, or a failing disk.
     pub(crate) fn stage_with(
         &self,
         path: &HostPath,
-        fill: impl FnOnce(BorrowedFd<'_>, &str) -> Result<(), HostError>,
+        fill: impl FnOnce(BorrowedFd<'_>, &str, &str) -> Result<(), HostError>,
     ) -> Result<Digest, HostError> {
         let (spot, side) = self.clear_side(path)?;
-        fill(spot.directory.as_fd(), &side)?;
+        fill(spot.directory.as_fd(), &side, &spot.name)?;
         self.staged(&spot, &side, path)
     }
 

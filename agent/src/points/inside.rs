@@ -103,6 +103,23 @@ impl Points {
         restore::restore(&indexed, &node, directory, name)
     }
 
+    /// As [`Self::restore`], taking what it can from what stands at the name
+    /// `live` in the same directory: blocks are shared where the file system
+    /// can, and only bytes with the digest that the point holds.
+    ///
+    /// # Errors
+    /// As [`Self::restore`].
+    pub fn restore_beside(
+        &self,
+        id: PointId,
+        path: &HostPath,
+        into: (BorrowedFd<'_>, &str),
+        live: &str,
+    ) -> Result<(), HostError> {
+        let (indexed, node) = self.found(id, path)?;
+        restore::restore_beside(&indexed, &node, into, Some(live))
+    }
+
     /// Restores what the point holds at `path` to the path `into`, which must
     /// not exist; for the agent's own use, outside of any step.
     ///

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustic_core::jiff::{self, SignedDuration};
 use rustic_core::repofile::{Metadata, Node, NodeType, SnapshotFile, SnapshotId, SnapshotSummary};
 use rustic_core::{
-    BackupOptions, FileType, ParentOptions, ReadSource, ReadSourceEntry, ReadSourceOpen, RusticResult,
+    BackupOptions, FileType, ParentOptions, ReadSource, ReadSourceEntry, ReadSourceOpen, RusticResult, TreeId,
 };
 use sternway_core::ids::Digest;
 use sternway_core::point::{FORMAT, Manifest, Piece, Point};
@@ -22,7 +22,7 @@ use super::locks::Maker;
 use super::making::{Extra, Making, Watch};
 use super::pace::Pace;
 use super::repository::Session;
-use super::source::Source;
+use super::source::{Single, Source};
 use super::{Indexed, LibraryError, Points, PointsError, guarded, inside, label};
 use crate::capabilities::files::HostPath;
 use crate::crash;
@@ -129,7 +129,8 @@ impl Points {
         unfinished: &mut Vec<SnapshotId>,
     ) -> Result<SnapshotFile, PointsError> {
         let began = jiff::Timestamp::now();
-        let source = Source::of(&self.root, paths, extras)?;
+        let mut source = Source::of(&self.root, paths, extras)?;
+        source.learn(&mut |stream| self.store_stream(snapshot, stream, unfinished))?;
         let problems = source.problems();
         let mut tops = source.tops();
         if tops.is_empty() {
@@ -157,6 +158,26 @@ impl Points {
             return Err(PointsError::Incomplete { count: 1, first });
         }
         Ok(stored)
+    }
+
+    /// A long stream alone, so that its length is known; not offered either.
+    fn store_stream(
+        &self,
+        snapshot: &SnapshotFile,
+        stream: &Single,
+        unfinished: &mut Vec<SnapshotId>,
+    ) -> Result<(Arc<Indexed>, TreeId), PointsError> {
+        let session = self.session(None)?;
+        let writer = guarded("read the index of", || session.repository.to_indexed_ids())?;
+        let options =
+            BackupOptions::default().no_scan(true).parent_opts(ParentOptions::default().force(true));
+        let top = [PathBuf::from(label::OURS)];
+        let stored = guarded("write to", || writer.archive(&options, stream, snapshot.clone(), &top))?;
+        unfinished.push(stored.id);
+        if let Some(failure) = session.shelf.failure() {
+            return Err(PointsError::Repository { step: "write to", cause: LibraryError(failure) });
+        }
+        Ok((self.index()?, stored.tree))
     }
 
     /// Earlier points of this host that hold the same paths, or some of them.

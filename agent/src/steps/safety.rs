@@ -316,7 +316,8 @@ impl Steps {
         let Some(point) = self.safety_of(plan) else { return Ok(()) };
         let points = self.host.points()?;
         let again = self.files_named(plan, &format!("{step}-{AGAIN}"));
-        let restored = again.stage_with(path, |directory, name| points.restore(point, path, directory, name));
+        let restored =
+            again.stage_with(path, |directory, name, _| points.restore(point, path, directory, name));
         let name = path.to_string();
         let remark = if matches!(&restored, Ok(found) if found.sha256 == *old) {
             files.take_side_of(&again, path)?;

@@ -199,3 +199,72 @@ fn two_steps_of_a_run_never_share_a_side_copy() {
     host.files.stage_copy(&path_of("/opt/hello")).unwrap();
     assert_eq!(other.digest(Place::Side, &path_of("/opt/hello")).unwrap(), None);
 }
+
+/// What this thread has had the kernel read and write, in bytes.
+fn traffic() -> Option<(u64, u64)> {
+    let text = fs::read_to_string("/proc/thread-self/io").ok()?;
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    Some((field("rchar:")?, field("wchar:")?))
+}
+
+/// All that a step asks between the stop and the start of its service.
+fn bytes_of_a_switch(megabytes: usize) -> Option<(u64, u64)> {
+    let host = Host::new();
+    let top = host.at("opt/large");
+    fs::create_dir(&top).unwrap();
+    for at in 0..megabytes {
+        fs::write(top.join(format!("{at:03}")), vec![at as u8; 1 << 20]).unwrap();
+    }
+    let path = path_of("/opt/large");
+    // As a step does that looks before it prepares, when its tree has rested.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    host.files.digest(Place::Live, &path).unwrap();
+    let staged = host
+        .files
+        .stage_with(&path, |directory, side, live| {
+            tree::copy((directory, OsStr::new(live)), (directory, OsStr::new(side))).unwrap();
+            let changed = tree::open_directory(directory, OsStr::new(side)).unwrap();
+            rustix::fs::unlinkat(&changed, "000", rustix::fs::AtFlags::empty()).unwrap();
+            Ok(())
+        })
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    host.files.digest(Place::Side, &path).unwrap();
+    let before = traffic()?;
+    let old = host.files.digest(Place::Live, &path).unwrap().unwrap();
+    assert!(host.files.switch_to(&path, &staged.sha256).unwrap());
+    assert_eq!(host.files.digest(Place::Side, &path).unwrap().unwrap(), old);
+    assert_eq!(host.files.digest(Place::Live, &path).unwrap().unwrap(), staged);
+    let after = traffic()?;
+    Some((after.0 - before.0, after.1 - before.1))
+}
+
+/// Says why and passes where the kernel does not count.
+#[test]
+fn a_switch_reads_and_writes_no_more_for_a_large_tree_than_for_a_small_one() {
+    let (Some(small), Some(large)) = (bytes_of_a_switch(2), bytes_of_a_switch(40)) else {
+        tracing::warn!("skipped: this kernel does not count what a thread reads");
+        return;
+    };
+    assert!(large.0 < small.0 + 10_000 && large.1 < small.1 + 10_000, "{small:?} {large:?}");
+}
+
+#[test]
+fn what_a_program_writes_after_its_tree_was_read_is_seen_by_the_switch() {
+    let host = Host::new();
+    let path = path_of("/opt/hello");
+    let staged = host
+        .files
+        .stage_with(&path, |directory, side, live| {
+            tree::copy((directory, OsStr::new(live)), (directory, OsStr::new(side))).unwrap();
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(host.digest(Place::Live, "/opt/hello").unwrap(), staged);
+    fs::write(host.at("opt/hello/config"), "a = 9").unwrap();
+    let written = host.digest(Place::Live, "/opt/hello").unwrap();
+    assert_ne!(written, staged);
+    assert!(host.files.switch_to(&path, &staged.sha256).unwrap());
+    assert_eq!(host.digest(Place::Side, "/opt/hello").unwrap(), written);
+    assert_eq!(fs::read(host.at("opt/hello/config")).unwrap(), b"a = 1");
+}

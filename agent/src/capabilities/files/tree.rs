@@ -7,12 +7,16 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use crate::crash;
 
-const DEPTH_MAX: usize = 128;
+mod xattrs;
+
+pub(crate) use xattrs::{read_xattrs, read_xattrs_at, write_xattrs, write_xattrs_at};
+
+pub(crate) const DEPTH_MAX: usize = 128;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -54,16 +58,20 @@ impl Entry<'_> {
     }
 
     pub(crate) fn target(&self) -> io::Result<Vec<u8>> {
-        Ok(rustix::fs::readlinkat(self.directory, self.name, Vec::new())?.into_bytes())
+        target(self.directory, self.name)
     }
 
     pub(crate) fn extended_attributes(&self) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
         match self.kind {
             Kind::File => read_xattrs(self.open()?.as_fd()),
             Kind::Directory => read_xattrs(open_directory(self.directory, self.name)?.as_fd()),
-            Kind::Symlink | Kind::Other => Ok(Vec::new()),
+            Kind::Symlink | Kind::Other => read_xattrs_at(self.directory, self.name),
         }
     }
+}
+
+pub(crate) fn target(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Vec<u8>> {
+    Ok(rustix::fs::readlinkat(directory, name, Vec::new())?.into_bytes())
 }
 
 /// None when there is nothing of that name; the link itself, not its target.
@@ -78,7 +86,12 @@ pub(crate) fn stat(directory: BorrowedFd<'_>, name: impl AsRef<OsStr>) -> io::Re
 /// A regular file only: a FIFO would block, a device would answer for ever.
 pub(crate) fn open_file(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let opened = File::from(rustix::fs::openat(directory, name, flags, Mode::empty())?);
+    // Only the owner may read without leaving a trace.
+    let opened = match rustix::fs::openat(directory, name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => rustix::fs::openat(directory, name, flags, Mode::empty())?,
+        other => other?,
+    };
+    let opened = File::from(opened);
     if opened.metadata()?.is_file() {
         Ok(opened)
     } else {
@@ -169,13 +182,13 @@ fn copy_entry(from: (BorrowedFd<'_>, &OsStr), to: (BorrowedFd<'_>, &OsStr), dept
             let mut target = create_file(to.0, to.1)?;
             io::copy(&mut source, &mut target)?;
             crash::point("files.copied", "");
-            write_xattrs(target.as_fd(), &read_xattrs(source.as_fd())?)?;
-            set_metadata(target.as_fd(), &Metadata::of(&found))?;
+            finish(target.as_fd(), &read_xattrs(source.as_fd())?, &Metadata::of(&found))?;
             target.sync_all()
         }
         Kind::Symlink => {
             let link = rustix::fs::readlinkat(from.0, from.1, Vec::new())?;
-            make_link(to.0, to.1, &link, &Metadata::of(&found))
+            rustix::fs::symlinkat(&link, to.0, to.1)?;
+            finish_at(to.0, to.1, &read_xattrs_at(from.0, from.1)?, &Metadata::of(&found))
         }
         Kind::Directory => {
             let source = open_directory(from.0, from.1)?;
@@ -184,8 +197,7 @@ fn copy_entry(from: (BorrowedFd<'_>, &OsStr), to: (BorrowedFd<'_>, &OsStr), dept
             for name in names(source.as_fd())? {
                 copy_entry((source.as_fd(), &name), (target.as_fd(), &name), depth + 1)?;
             }
-            write_xattrs(target.as_fd(), &read_xattrs(source.as_fd())?)?;
-            set_metadata(target.as_fd(), &Metadata::of(&found))?;
+            finish(target.as_fd(), &read_xattrs(source.as_fd())?, &Metadata::of(&found))?;
             Ok(rustix::fs::fsync(&target)?)
         }
         Kind::Other => Err(io::Error::new(
@@ -221,68 +233,45 @@ impl Metadata {
 
 /// A new regular file, for us alone until its metadata is set.
 pub(crate) fn create_file(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<File> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(File::from(rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR)?))
 }
 
-/// Owner before mode: a change of owner clears the set-user bits.
-pub(crate) fn set_metadata(file: BorrowedFd<'_>, metadata: &Metadata) -> io::Result<()> {
+/// Gives a file or folder what it has beside its content. The owner first,
+/// whose change takes away set-user bits and capabilities; then what an access
+/// list would do to the mode; the times last.
+pub(crate) fn finish(
+    file: BorrowedFd<'_>,
+    attributes: &[(Vec<u8>, Vec<u8>)],
+    metadata: &Metadata,
+) -> io::Result<()> {
     let now = rustix::fs::fstat(file)?;
     if (now.st_uid, now.st_gid) != (metadata.uid, metadata.gid) {
         rustix::fs::fchown(file, Some(Uid::from_raw(metadata.uid)), Some(Gid::from_raw(metadata.gid)))?;
     }
+    write_xattrs(file, attributes)?;
     rustix::fs::fchmod(file, Mode::from_raw_mode(metadata.mode))?;
     Ok(rustix::fs::futimens(file, &metadata.timestamps())?)
 }
 
-pub(crate) fn make_link(
+/// As [`finish`], for a link, pipe or device that nobody else knows of yet.
+pub(crate) fn finish_at(
     directory: BorrowedFd<'_>,
     name: &OsStr,
-    target: &CStr,
+    attributes: &[(Vec<u8>, Vec<u8>)],
     metadata: &Metadata,
 ) -> io::Result<()> {
-    rustix::fs::symlinkat(target, directory, name)?;
     let made = stat(directory, name)?.ok_or(io::ErrorKind::NotFound)?;
     if (made.st_uid, made.st_gid) != (metadata.uid, metadata.gid) {
-        rustix::fs::chownat(
-            directory,
-            name,
-            Some(Uid::from_raw(metadata.uid)),
-            Some(Gid::from_raw(metadata.gid)),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )?;
+        let (uid, gid) = (Uid::from_raw(metadata.uid), Gid::from_raw(metadata.gid));
+        rustix::fs::chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    write_xattrs_at(directory, name, attributes)?;
+    // A link has no mode of its own.
+    if Kind::of(&made) != Kind::Symlink {
+        rustix::fs::chmodat(directory, name, Mode::from_raw_mode(metadata.mode), AtFlags::empty())?;
     }
     Ok(rustix::fs::utimensat(directory, name, &metadata.timestamps(), AtFlags::SYMLINK_NOFOLLOW)?)
-}
-
-/// File systems without extended attributes have none to keep.
-fn read_xattrs(file: BorrowedFd<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut list = vec![0; 64 * 1024];
-    let length = match rustix::fs::flistxattr(file, &mut list[..]) {
-        Ok(length) => length,
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Vec::new()),
-        Err(errno) => return Err(errno.into()),
-    };
-    let mut found = Vec::new();
-    let mut value = vec![0; 64 * 1024];
-    for name in list[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        let size = rustix::fs::fgetxattr(file, name, &mut value[..])?;
-        found.push((name.to_vec(), value[..size].to_vec()));
-    }
-    Ok(found)
-}
-
-pub(crate) fn write_xattrs(file: BorrowedFd<'_>, attributes: &[(Vec<u8>, Vec<u8>)]) -> io::Result<()> {
-    for (name, value) in attributes {
-        rustix::fs::fsetxattr(file, name.as_slice(), value, XattrFlags::empty()).map_err(|errno| {
-            let name = String::from_utf8_lossy(name);
-            io::Error::new(
-                io::Error::from(errno).kind(),
-                format!("the extended attribute `{name}` could not be kept: {errno}"),
-            )
-        })?;
-    }
-    Ok(())
 }
 
 /// Removes a file or tree; false when there was none. Follows no link.

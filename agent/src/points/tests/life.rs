@@ -58,10 +58,12 @@ fn the_newest_of_a_tag_is_found_and_the_repository_opens_again() {
 #[test]
 fn what_cannot_be_stored_whole_is_not_offered() {
     let host = host();
-    let pipe = host.root("opt/hello/pipe");
-    let _listening = std::os::unix::net::UnixListener::bind(&pipe).unwrap();
+    // A name that is no text is one that the format cannot hold.
+    let (odd, name) = (host.root("opt/hello/bin"), &b"user.\xff"[..]);
+    let none = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(&odd, name, b"1", none).expect("the temporary folder has extended attributes");
     let error = host.make("nightly", &["/opt/hello"]).unwrap_err();
-    assert!(error.to_string().contains("/opt/hello/pipe"), "{error}");
+    assert!(error.to_string().contains("/opt/hello/bin"), "{error}");
     assert_eq!(host.points.list().unwrap(), []);
     let left = host.points.all_snapshots(&host.points.session(None).unwrap()).unwrap();
     assert!(left.found.is_empty(), "nothing unfinished is left");
