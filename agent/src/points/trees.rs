@@ -257,7 +257,7 @@ pub(super) fn build(top: &Path, things: &[Placed]) {
     let mut files: Vec<PathBuf> = Vec::new();
     let mut made: Vec<(PathBuf, &Placed)> = Vec::new();
     for placed in things {
-        let folder = placed.folder.map_or(top, |folder| folder.get(&folders));
+        let folder = placed.folder.map_or(top, |folder| folder.get(&folders[..]).as_path());
         let path = folder.join(OsStr::from_bytes(&placed.name));
         if path.symlink_metadata().is_ok() {
             continue;

@@ -216,8 +216,7 @@ fn bytes_of_a_switch(megabytes: usize) -> Option<(u64, u64)> {
         fs::write(top.join(format!("{at:03}")), vec![at as u8; 1 << 20]).unwrap();
     }
     let path = path_of("/opt/large");
-    // As a step does that looks before it prepares, when its tree has rested.
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    // As a step does that looks before it prepares.
     host.files.digest(Place::Live, &path).unwrap();
     let staged = host
         .files
@@ -228,7 +227,6 @@ fn bytes_of_a_switch(megabytes: usize) -> Option<(u64, u64)> {
             Ok(())
         })
         .unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(50));
     host.files.digest(Place::Side, &path).unwrap();
     let before = traffic()?;
     let old = host.files.digest(Place::Live, &path).unwrap().unwrap();

@@ -254,7 +254,7 @@ fn unchanged_files_share_their_blocks_with_the_live_ones_and_are_not_written() {
     fs::File::create(&image).unwrap().set_len(600 << 20).unwrap();
     let host = scratch.path().join("mounted");
     fs::create_dir(&host).unwrap();
-    let run = |program: &str, arguments: &[&std::ffi::OsStr]| {
+    let run = |program: &str, arguments: &[&OsStr]| {
         let done = std::process::Command::new(program).args(arguments).output();
         done.is_ok_and(|done| done.status.success())
     };

@@ -181,7 +181,7 @@ fn look_at(
 /// A regular file of exactly the length that its node says, whatever is
 /// appended meanwhile.
 #[derive(Debug)]
-pub(super) struct HostFile {
+pub(in super::super) struct HostFile {
     file: File,
     path: PathBuf,
     left: u64,
