@@ -268,7 +268,9 @@ fn bit_rot_in_every_kind_of_stored_object_is_found_before_anything_is_touched() 
     for ((host, kind), before) in hosts.iter_mut().zip(kinds).zip(before) {
         let ending = host.wait_for_ending();
         let Ending::Unfit { reason } = &ending else { panic!("{kind}: {ending:?}\n{}", host.account()) };
-        assert!(!reason.is_empty());
+        // There was a point, and it is what is wrong; without its snapshot there is none to name.
+        let is_found = !reason.contains("no rollback point") || reason.contains("can be used");
+        assert!(is_found || kind == "snapshots", "{kind}: {reason}");
         assert_eq!(tree::difference(&before, &host.tree()), [""; 0], "{kind}: {reason}");
     }
 }
