@@ -137,7 +137,7 @@ impl Points {
     pub(super) fn is_ours(&self, snapshot: &SnapshotFile) -> bool {
         let host = self.host.as_str();
         let rest = snapshot.hostname.strip_prefix(host);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        self.place.is_own || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
     fn begun(&self, points: Vec<Point>, beginning: &str) -> Result<Vec<Point>, PointsError> {

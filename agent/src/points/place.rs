@@ -27,6 +27,9 @@ pub struct Place {
     pub password: PathBuf,
     /// Of the back end, secret ones too: never shown.
     pub options: BTreeMap<String, String>,
+    /// It lies in this host's own state, so every point in it is this host's,
+    /// also those made before the host was given another name.
+    pub is_own: bool,
 }
 
 impl fmt::Debug for Place {
@@ -53,15 +56,17 @@ impl Place {
             repository: points.repository.clone().unwrap_or_else(folder),
             password: points.password.clone().unwrap_or_else(|| config.state.join("points.password")),
             options,
+            is_own: points.repository.is_none(),
         })
     }
 
-    /// A repository in a folder of this machine.
+    /// A repository in a folder of this machine, which others may share.
     pub fn folder(repository: &Path, password: &Path) -> Self {
         Self {
             repository: repository.to_string_lossy().into_owned(),
             password: password.to_path_buf(),
             options: BTreeMap::new(),
+            is_own: false,
         }
     }
 

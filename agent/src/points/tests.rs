@@ -77,6 +77,21 @@ impl Host {
     }
 }
 
+#[test]
+fn a_host_that_was_given_another_name_keeps_its_points_and_a_neighbour_never_sees_them() {
+    let host = host();
+    let made = host.make("nightly", &["/etc"]).unwrap();
+    let renamed: HostName = "web-one".parse().unwrap();
+    let reopen = |is_own| {
+        let root = HostRoot::open(&host.directory.path().join("root")).unwrap();
+        let password = host.directory.path().join("points.password");
+        let place = Place { is_own, ..Place::folder(&host.directory.path().join("points"), &password) };
+        Points::open_or_create(root, &renamed, &place).unwrap()
+    };
+    assert_eq!(reopen(true).list().unwrap()[0].id, made.id);
+    assert_eq!(reopen(false).list().unwrap(), []);
+}
+
 mod changes;
 mod elsewhere;
 mod keeping;

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use sternway_core::ids::PointId;
 use sternway_core::plan::{Plan, PointCheck, PointChoice, PointWanted};
-use sternway_core::point::{Checked, Depth, Kind, Origin, Point, Want};
+use sternway_core::point::{Checked, Depth, Point, choice};
 use sternway_core::run::{Answer, Phase, Remark, Run};
 use sternway_core::trust::Admitted;
 
 use super::{PhaseCall, Steps, in_full};
-use crate::capabilities::files::HostPath;
 use crate::clock;
 use crate::custodian::Catalogue;
 use crate::durable;
@@ -95,8 +94,7 @@ impl Steps {
             PointCheck::Full => Depth::Full,
         };
         let catalogue = Catalogue::of(&self.host.config().state);
-        let mut found = meant(&points, plan.plan(), wanted)?;
-        catalogue.read().fill(&mut found);
+        let found = meant(&points, &catalogue, plan.plan(), wanted, &self.restored(plan.plan())?)?;
         let now = clock::now();
         let is_young = |point: &Point| wanted.age_max.is_none_or(|age| now.since(point.made) <= age);
         let mut damaged = Vec::new();
@@ -127,6 +125,17 @@ impl Steps {
             true => Err(format!("no {which}")),
             false => Err(format!("no {which} can be used: {}", damaged.join("; "))),
         }
+    }
+
+    /// Paths of the point that the plan's steps bring back.
+    fn restored(&self, plan: &Plan) -> Result<Vec<String>, String> {
+        let mut paths = Vec::new();
+        for step in &plan.steps {
+            let grants = self.grants_here(step).map_err(|error| format!("`{}`: {error}", step.name))?;
+            let of_points = grants.into_iter().filter(|grant| grant.power == "points");
+            paths.extend(of_points.flat_map(|grant| grant.scopes));
+        }
+        Ok(paths)
     }
 
     /// Read only. What an earlier step will change is not judged here, only
@@ -161,16 +170,20 @@ fn record(catalogue: &Catalogue, id: PointId, depth: Depth, checked: &Result<(),
     catalogue.record(id, Checked { at: clock::now(), depth, finding });
 }
 
-/// The points that the plan may go back to, best first.
-fn meant(points: &Points, plan: &Plan, wanted: &PointWanted) -> Result<Vec<Point>, String> {
-    let find = |want: Want| points.find(&want).map_err(|error| in_full(&error));
-    let tag = match &wanted.choice {
-        PointChoice::Tagged(tag) => tag,
-        PointChoice::NewestWhole => return newest_whole(points, plan),
-    };
-    let found = find(Want { tag: Some(tag.clone()), ..Want::default() })?;
-    let is_other = |point: &Point| !point.version.is_empty() && point.version != plan.to;
-    match found.first().filter(|point| is_other(point)) {
+/// The points that the plan may go back to, best first, with what is known of them.
+fn meant(
+    points: &Points,
+    catalogue: &Catalogue,
+    plan: &Plan,
+    wanted: &PointWanted,
+    restored: &[String],
+) -> Result<Vec<Point>, String> {
+    let mut all = points.list().map_err(|error| in_full(&error))?;
+    catalogue.read().fill(&mut all);
+    let found = choice::meant(&all, plan, wanted, restored);
+    let PointChoice::Tagged(tag) = &wanted.choice else { return Ok(found) };
+    let is_other = |point: &&Point| !point.version.is_empty() && point.version != plan.to;
+    match found.first().filter(is_other) {
         Some(point) => Err(format!(
             "rollback point {} (`{tag}`) holds {} {}, and the plan goes back to {}",
             point.id.short(),
@@ -180,31 +193,4 @@ fn meant(points: &Points, plan: &Plan, wanted: &PointWanted) -> Result<Vec<Point
         )),
         None => Ok(found),
     }
-}
-
-/// Of the plan's service and not of the version that it leaves: points of the
-/// whole service first, then those of a component with all that is restored.
-fn newest_whole(points: &Points, plan: &Plan) -> Result<Vec<Point>, String> {
-    let want = Want { service: Some(plan.service.clone()), ..Want::default() };
-    let mut found = points.find(&want).map_err(|error| in_full(&error))?;
-    found.retain(|point| {
-        point.version != plan.from
-            && matches!(point.kind, Kind::Full | Kind::Component)
-            && !matches!(point.origin, Origin::Safety { .. })
-    });
-    let restored: Vec<HostPath> = plan
-        .steps
-        .iter()
-        .flat_map(|step| &step.grants)
-        .filter(|grant| grant.power == "points")
-        .flat_map(|grant| &grant.scopes)
-        .filter_map(|scope| HostPath::parse(scope).ok())
-        .collect();
-    let holds = |point: &Point| {
-        restored.iter().all(|path| points.entries(point.id, path).is_ok_and(|entries| entries.is_some()))
-    };
-    let (mut whole, parts): (Vec<Point>, Vec<Point>) =
-        found.into_iter().partition(|point| point.kind == Kind::Full);
-    whole.extend(parts.into_iter().filter(holds));
-    Ok(whole)
 }
