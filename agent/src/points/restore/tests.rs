@@ -50,7 +50,7 @@ proptest! {
             tracing::warn!("skipped: there is no `restic` here");
             return Ok(());
         }
-        trees::build(&vault.path("host/top"), &things);
+        trees::build(&vault.path("host/top"), &trees::with_plain_targets(&things));
         vault.store(&[path("/host/top")]).unwrap();
         vault.restic(&["check", "--read-data"]).unwrap().unwrap();
         let target = vault.path("restored");
