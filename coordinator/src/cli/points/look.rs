@@ -197,10 +197,10 @@ mod tests {
         assert_eq!(
             text,
             [
-                "+  /etc/a             12 bytes",
+                "+  /etc/a           12 bytes",
                 "-  /etc/b\\u{1b}[2J",
-                "~  /etc/c             12 and 13 bytes",
-                "m  /etc/d             mode 644 and 600",
+                "~  /etc/c           12 and 13 bytes",
+                "m  /etc/d           mode 644 and 600",
             ]
         );
     }
