@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustic_core::jiff::{self, SignedDuration};
@@ -46,7 +47,9 @@ impl Points {
         check_paths(&making)?;
         let maker = self.locks.make()?;
         self.sweep()?;
-        self.mend_index()?;
+        if self.mend_index()? {
+            self.distrusts.store(true, Ordering::Relaxed);
+        }
         let index = self.index_files()?;
         let mut unfinished = Vec::new();
         let made = self.make_as(&maker, making, watch, &mut unfinished);
@@ -57,6 +60,8 @@ impl Points {
         {
             tracing::warn!(error = %super::list::deepest(&error), "an unfinished point was left behind");
         }
+        // Whatever is wrong with the repository, the next making reads everything.
+        self.distrusts.store(matches!(made, Err(PointsError::Repository { .. })), Ordering::Relaxed);
         let made = made?;
         if !index.is_subset(&self.index_files()?) {
             // Another host that shares the repository has pruned it meanwhile.
@@ -137,7 +142,11 @@ impl Points {
             tops.push(PathBuf::from(label::OURS));
         }
         let session = self.session(Some((watch, "reading")))?;
-        let parents = self.parents(&session, &tops)?;
+        // The library takes a tree of an earlier point for stored without looking.
+        let parents = match self.distrusts.load(Ordering::Relaxed) {
+            true => Vec::new(),
+            false => self.parents(&session, &tops)?,
+        };
         let options = BackupOptions::default()
             .parent_opts(ParentOptions::default().force(parents.is_empty()).parents(parents));
         let Session { repository, shelf } = session;

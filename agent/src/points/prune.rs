@@ -97,17 +97,18 @@ impl Points {
 
     /// A pack that is lost is taken out of the index, so that what was in it is
     /// stored again with the next point that holds it. Only where what is there
-    /// is known for sure: another machine's list may be short for a while.
-    pub(super) fn mend_index(&self) -> Result<(), PointsError> {
+    /// is known for sure: another machine's list may be short for a while. Says
+    /// whether anything was lost.
+    pub(super) fn mend_index(&self) -> Result<bool, PointsError> {
         if self.place.as_folder().is_none() {
-            return Ok(());
+            return Ok(false);
         }
         let session = self.session(None)?;
         let register = Register::read(&session)?;
         let is_lost =
             |(id, pack): (&PackId, &Pack)| (!pack.is_marked).then(|| register.finding(id)).flatten();
         let lost: Vec<String> = register.packs.iter().filter_map(is_lost).collect();
-        let Some(first) = lost.first() else { return Ok(()) };
+        let Some(first) = lost.first() else { return Ok(false) };
         tracing::error!(
             packs = lost.len(),
             first,
@@ -117,7 +118,7 @@ impl Points {
             session.repository.repair_index(&RepairIndexOptions::default(), false)
         })?;
         self.forget_index();
-        Ok(())
+        Ok(true)
     }
 
     pub(super) fn index_files(&self) -> Result<BTreeSet<IndexId>, PointsError> {

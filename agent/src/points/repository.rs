@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustic_core::repofile::{IndexId, KeyId, PackId, SnapshotId};
@@ -34,6 +35,8 @@ pub struct Points {
     backend: Arc<dyn WriteBackend>,
     folder: Option<PathBuf>,
     opened: Repository<OpenStatus>,
+    /// Earlier points may have lost something: nothing is taken from them.
+    pub(super) distrusts: AtomicBool,
     /// Reading the index anew for every call would be slow.
     indexed: Mutex<Option<(BTreeSet<IndexId>, SharedIndexed)>>,
 }
@@ -70,6 +73,7 @@ impl Points {
             backend,
             folder,
             opened,
+            distrusts: AtomicBool::new(false),
             indexed: Mutex::new(None),
         })
     }

@@ -31,13 +31,14 @@ fn while_it_asks(stream: &TcpStream, files: &Files) {
         }
         let mut words = first.split_whitespace();
         let (method, target) = (words.next().unwrap().to_owned(), words.next().unwrap().to_owned());
-        let (mut length, mut range) = (0, None);
+        let (mut length, mut range, mut is_chunked) = (0, None, false);
         loop {
             let mut header = String::new();
             reader.read_line(&mut header).unwrap();
             let Some((name, value)) = header.trim_end().split_once(": ") else { break };
             match name.to_ascii_lowercase().as_str() {
                 "content-length" => length = value.parse().unwrap(),
+                "transfer-encoding" => is_chunked = value == "chunked",
                 "range" => {
                     let (from, to) = value.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
                     range = Some((from.parse::<usize>().unwrap(), to.parse::<usize>().unwrap()));
@@ -47,6 +48,14 @@ fn while_it_asks(stream: &TcpStream, files: &Files) {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).unwrap();
+        while is_chunked {
+            let mut size = String::new();
+            reader.read_line(&mut size).unwrap();
+            let mut chunk = vec![0; usize::from_str_radix(size.trim_end(), 16).unwrap() + 2];
+            reader.read_exact(&mut chunk).unwrap();
+            is_chunked = chunk.len() > 2;
+            body.extend(&chunk[..chunk.len() - 2]);
+        }
         let (status, answer) = answer(&method, &target, range, body, &mut files.lock().unwrap());
         let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", answer.len());
         let mut writer = stream;
