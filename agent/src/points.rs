@@ -149,7 +149,9 @@ impl std::error::Error for LibraryError {}
 fn in_a_line(error: &RusticError) -> String {
     let text = error.display_log();
     let text = text.strip_prefix("Error: ").unwrap_or(&text);
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // A cause of the library's own goes on with a trace of where it was made.
+    text.split(" Some additional details").next().unwrap_or_default().to_owned()
 }
 
 fn repository_error(step: &'static str) -> impl FnOnce(Box<RusticError>) -> PointsError {
