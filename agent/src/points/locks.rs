@@ -17,6 +17,7 @@ const NAME_BYTES: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Locks {
+    founding: PathBuf,
     storing: PathBuf,
     changing: PathBuf,
     makers: PathBuf,
@@ -45,10 +46,20 @@ impl Drop for Maker {
 impl Locks {
     pub(super) fn beside(place: &Place) -> Self {
         Self {
+            founding: place.beside("founding.lock"),
             storing: place.beside("storing.lock"),
             changing: place.beside("changing.lock"),
             makers: place.beside("makers"),
         }
+    }
+
+    /// One founder of the repository at a time: an agent and a person may be
+    /// the first to need it at one moment.
+    pub(super) fn found(&self) -> Result<Held, PointsError> {
+        if let Some(folder) = self.founding.parent() {
+            durable::create_directories(folder, 0o700).map_err(PointsError::Durable)?;
+        }
+        lock(&self.founding, FlockOperation::LockExclusive)
     }
 
     /// Waits for a prune that is in hand.

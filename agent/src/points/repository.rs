@@ -64,12 +64,18 @@ impl Points {
         let backend = place.backend()?;
         let folder = place.as_folder();
         let shelf = Arc::new(Shelf::new(Arc::clone(&backend), folder.clone()));
+        let locks = Locks::beside(place);
+        // Who knows the repository needs no lock: a full disk must not bar the way back.
+        let _founding = match place.known_repository()? {
+            None => Some(locks.found()?),
+            Some(_) => None,
+        };
         let opened = Opening { place, shelf: &shelf, folder: folder.as_deref() }.open()?;
         Ok(Self {
             root,
             host: host.clone(),
             place: place.clone(),
-            locks: Locks::beside(place),
+            locks,
             backend,
             folder,
             opened,

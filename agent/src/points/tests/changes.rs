@@ -92,7 +92,7 @@ fn what_differs_from_the_host_is_told_by_content_and_not_by_time() {
 fn who_watches_hears_of_bytes() {
     let host = host();
     let heard: Arc<Mutex<Vec<Progress>>> = Arc::default();
-    let watch: crate::points::making::Watch = {
+    let watch: making::Watch = {
         let heard = Arc::clone(&heard);
         Arc::new(move |progress| heard.lock().unwrap().push(progress))
     };
