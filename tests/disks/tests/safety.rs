@@ -207,10 +207,10 @@ fn without_a_safety_point_nothing_is_changed() {
         host.records().iter().any(|record| sternway_agent::crash::record(record) == "ended-verify")
     };
     assert!(wait_until(|| has_looked(&host)), "{}", host.account());
-    // The point it goes back to was checked; now nothing can be kept any more.
-    let repository = host.disk().join("state/points");
-    std::fs::rename(&repository, host.disk().join("state/points-away")).expect("it can be moved");
-    std::fs::write(&repository, "no folder").expect("it can be written");
+    // The point it goes back to was checked and can be read; no other can be made any more.
+    let lock = host.disk().join("state/points.storing.lock");
+    let _ = std::fs::remove_file(&lock);
+    std::fs::create_dir_all(lock.join("in the way")).expect("a folder can stand there");
     let ending = host.wait_for_ending();
     let Ending::Undone { because } = &ending else { panic!("{ending:?}\n{}", host.account()) };
     assert!(because.to_string().contains("nothing is changed"), "{because}");
