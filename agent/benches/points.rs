@@ -531,8 +531,8 @@ fn switch(megabytes: u64, rounds: usize) {
     let point = make(&points, &root, "[[service]]\nname = \"app\"\nfiles = [\"/srv/app\"]");
     let component = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/built/files.wasm");
     let bytes = fs::read(component).expect("plugins/built/files.wasm is committed");
-    let plugin = Sandbox::without_cache()
-        .and_then(|sandbox| Ok(sandbox.load(&Digest::of(&bytes), &bytes).expect("it loads")));
+    let plugin =
+        Sandbox::without_cache().map(|sandbox| sandbox.load(&Digest::of(&bytes), &bytes).expect("it loads"));
     let services = Services::new(folder.path().join("services"), [], vec![]).expect("no services");
     let plugin = plugin.expect("a sandbox");
     let machinery = Machinery { plugin, root: root.clone(), points: Arc::new(points), point, services };

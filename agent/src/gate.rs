@@ -434,7 +434,7 @@ impl Gate {
         };
         Ok(match request {
             Request::PointsGet { id } => {
-                Reply::Point(kept.get(points::read_id(id)?).map_err(points::for_plugin)?)
+                Reply::Point(Box::new(kept.get(points::read_id(id)?).map_err(points::for_plugin)?))
             }
             Request::PointsEntries { id, .. } => {
                 Reply::CountIfAny(kept.entries(points::read_id(id)?, &request.path()?)?)

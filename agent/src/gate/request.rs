@@ -285,7 +285,7 @@ pub enum Reply {
     TextIfAny(Option<String>),
     Texts(Vec<String>),
     CountIfAny(Option<u64>),
-    Point(Point),
+    Point(Box<Point>),
     Status(Status),
     Response(HttpResponse),
     Health(Health),

@@ -48,6 +48,9 @@ impl Problems {
     }
 }
 
+/// An index as of now, and the tree in it that holds what was stored.
+pub(super) type Stored = (Arc<Indexed>, TreeId);
+
 /// Everything that will be stored; the trees are read while they are stored.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -106,7 +109,7 @@ impl Source {
     /// A program that failed, or what `store` says.
     pub(super) fn learn(
         &mut self,
-        store: &mut dyn FnMut(&Single) -> Result<(Arc<Indexed>, TreeId), PointsError>,
+        store: &mut dyn FnMut(&Single) -> Result<Stored, PointsError>,
     ) -> Result<(), PointsError> {
         while let Some((name, long)) = self.extras.next_long_stream(&self.problems)? {
             let single = Single::of(long, self.problems.clone());

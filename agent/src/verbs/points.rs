@@ -214,7 +214,7 @@ pub(crate) fn run(arguments: &Points, config: &Path, json: bool) -> Result<u8, F
         }
     };
     teller.end();
-    done.map_err(|error| failure(error))?;
+    done.map_err(failure)?;
     let outcome = teller.outcome();
     if outcome.bad > 0 {
         return Err(PointsVerbError::Bad { bad: outcome.bad, all: outcome.checked }.into());

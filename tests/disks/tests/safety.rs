@@ -216,7 +216,7 @@ fn without_a_safety_point_nothing_is_changed() {
     assert!(because.to_string().contains("nothing is changed"), "{because}");
     host.stop_service();
     assert_eq!(tree::difference(&before, &state(&host)), [""; 0]);
-    assert_eq!(side_copies(&host.root()), [PathBuf::new(); 0]);
+    assert_eq!(side_copies(&host.root()), Vec::<PathBuf>::new());
 }
 
 /// Changes one byte in the middle of a file.

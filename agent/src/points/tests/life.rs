@@ -17,7 +17,7 @@ fn a_point_gives_back_exactly_what_was_there() {
         (&["nightly".to_owned()][..], "before the upgrade")
     );
     assert_eq!((made.files, made.bytes), (4, 3_000_007));
-    assert_eq!(host.points.list().unwrap(), [made.clone()]);
+    assert_eq!(host.points.list().unwrap(), std::slice::from_ref(&made));
 
     fs::remove_dir_all(host.root("opt/hello/bin")).unwrap();
     host.points.stage(made.id, &path("/opt/hello"), &path("/opt/back")).unwrap();

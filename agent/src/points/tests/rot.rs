@@ -35,7 +35,8 @@ fn every_kind_of_file_that_rots_or_is_lost_is_found() {
     for (what, kind) in [("key", "keys"), ("index", "index"), ("snapshot", "snapshots")] {
         targets.push((what, stored(&host, kind).remove(0)));
     }
-    let ways: [(&str, fn(&Path)); 3] = [("flipped", flip), ("shortened", shorten), ("removed", remove)];
+    type Damage = fn(&Path);
+    let ways: [(&str, Damage); 3] = [("flipped", flip), ("shortened", shorten), ("removed", remove)];
     for (what, path) in targets {
         for (how, damage) in ways {
             let whole = fs::read(&path).unwrap();

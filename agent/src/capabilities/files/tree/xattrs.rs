@@ -14,6 +14,11 @@ use rustix::io::Errno;
 const BYTES_MAX: usize = 64 * 1024;
 
 type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
+/// What the kernel answers.
+type Done<T> = Result<T, Errno>;
+/// Reads the value of a name into a buffer; sets the value of a name.
+type Get<'a> = dyn FnMut(&[u8], &mut [u8]) -> Done<usize> + 'a;
+type Set<'a> = dyn Fn(&[u8], &[u8]) -> Done<()> + 'a;
 
 /// File systems without extended attributes have none to keep.
 pub(crate) fn read_xattrs(file: BorrowedFd<'_>) -> io::Result<Attributes> {
@@ -30,10 +35,7 @@ pub(crate) fn read_xattrs_at(directory: BorrowedFd<'_>, name: &OsStr) -> io::Res
     })
 }
 
-fn read(
-    list: &mut dyn FnMut(&mut [u8]) -> Result<usize, Errno>,
-    get: &mut dyn FnMut(&[u8], &mut [u8]) -> Result<usize, Errno>,
-) -> io::Result<Attributes> {
+fn read(list: &mut dyn FnMut(&mut [u8]) -> Done<usize>, get: &mut Get<'_>) -> io::Result<Attributes> {
     let mut names = [0; 1024];
     let mut long;
     let listed: &[u8] = match list(&mut names) {
@@ -83,8 +85,8 @@ pub(crate) fn write_xattrs_at(
 fn write(
     present: Attributes,
     wanted: &[(Vec<u8>, Vec<u8>)],
-    set: &dyn Fn(&[u8], &[u8]) -> Result<(), Errno>,
-    remove: &dyn Fn(&[u8]) -> Result<(), Errno>,
+    set: &Set<'_>,
+    remove: &dyn Fn(&[u8]) -> Done<()>,
 ) -> io::Result<()> {
     for (name, _) in &present {
         if !name.starts_with(b"security.") && !wanted.iter().any(|(kept, _)| kept == name) {
