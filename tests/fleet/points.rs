@@ -44,7 +44,7 @@ fn id(value: &Value) -> String {
 fn a_person_at_the_host_makes_finds_checks_and_restores_points() {
     let fleet = Fleet::founded(1);
     configured(&fleet, "");
-    must(&points(&fleet, &["ready"]), 1);
+    must(&points(&fleet, &["ready"]), 3);
     let made =
         told(&fleet, &["create", "--tag", "before-1.4", "--reason", "deploy", "--service", "app", "--hook"]);
     assert_eq!(made[0]["format"], "sternway.point/1.0");
@@ -132,7 +132,7 @@ fn damage_is_found_said_and_remembered() {
     assert!(words.contains("BAD") && words.contains("1 of 1 points cannot be restored"), "{words}");
     let words = must(&points(&fleet, &["list"]), 0);
     assert!(words.contains("BAD"), "{words}");
-    let words = must(&points(&fleet, &["ready"]), 1);
+    let words = must(&points(&fleet, &["ready"]), 3);
     assert!(words.contains("CANNOT go back") && words.contains("damaged"), "{words}");
     let config = fleet.path("hosts").join(&fleet.hosts()[0]).join("agent.toml");
     let status =

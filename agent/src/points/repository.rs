@@ -22,8 +22,8 @@ use super::{PointsError, SharedIndexed, guarded, in_a_line};
 use crate::capabilities::files::HostRoot;
 use crate::durable;
 
-/// Writing points is bound by the processor; more would save a few per cent of
-/// space and take a third longer.
+/// Writing points is bound by the processor, and what is kept is mostly
+/// programs and dumps, which the lowest level shortens nearly as well.
 const COMPRESSION: i32 = 1;
 
 /// The rollback points of one host.

@@ -21,7 +21,7 @@ use self::show::Teller;
 use crate::output::{self, Failure};
 
 /// `ready`: at least one service could not go back.
-const CANNOT: u8 = 1;
+const CANNOT: u8 = exit::DONE_WITH_EXCEPTIONS;
 
 #[derive(Debug, Args)]
 pub(crate) struct Points {
@@ -90,7 +90,7 @@ enum PointsVerb {
     },
     /// Rehearse the way back of a service: restore its newest point aside, compare, take it away.
     Drill { service: String },
-    /// Would a rollback work right now? Exit code 1 when it would not.
+    /// Would a rollback work right now? Exit code 3 when it would not.
     Ready { service: Option<String> },
 }
 

@@ -38,10 +38,10 @@ fn a_restore_in_hand_loses_nothing_to_a_prune() {
     let going = host.make("going", &["/opt/hello"]).unwrap();
     host.make("staying", &["/etc"]).unwrap();
     let is_over = AtomicBool::new(false);
+    // Found while it is offered, and read to its end while it goes.
+    let (indexed, node) = host.points.found(going.id, &path("/opt/hello")).unwrap();
     std::thread::scope(|scope| {
         let restoring = scope.spawn(|| {
-            // Both find the point while it is offered; one reads it to its end while it goes.
-            let (indexed, node) = host.points.found(going.id, &path("/opt/hello")).unwrap();
             let mut rounds = 0;
             while !is_over.load(Ordering::Relaxed) || rounds == 0 {
                 let into = format!("back-{rounds}");
