@@ -60,7 +60,7 @@ impl Agent {
             false => Outbox::nowhere(),
         };
         let to_coordinator = outbox.clone();
-        journal::watch(told, move |since| {
+        journal::watch(told, config.state.clone(), move |since| {
             let since = since.map(|length| Millis(u64::try_from(length.as_millis()).unwrap_or(u64::MAX)));
             to_coordinator.say(FromAgent::Stalled { since });
         })?;
