@@ -189,6 +189,23 @@ fn what_was_overwritten_comes_back_by_an_ordinary_plan_when_the_rollout_is_over(
 }
 
 #[test]
+fn a_point_of_another_version_is_refused_before_anything_is_touched() {
+    let ground = Ground::of(1);
+    let mut host = ground.host(0);
+    let paths = ["/opt/hello", "/etc/hello", "/var/lib/hello"];
+    let words = ["points", "create", "--tag", "before-1.3", "--version", "0.9"];
+    let made = host.verb(&[&words[..], &paths[..]].concat());
+    assert!(made.status.success(), "{}", sternway_tests::fleet::text(&made.stderr));
+    let before = state(&host);
+    host.start_agent(&[]);
+    ground.launch(RESTORE);
+    let ending = host.wait_for_ending();
+    let Ending::Unfit { reason } = &ending else { panic!("{ending:?}\n{}", host.account()) };
+    assert!(reason.contains("0.9, and the plan goes back to 1.1"), "{reason}");
+    assert_eq!(tree::difference(&before, &state(&host)), [""; 0]);
+}
+
+#[test]
 fn without_a_safety_point_nothing_is_changed() {
     let ground = Ground::of(1);
     let mut host = ground.host(0);
