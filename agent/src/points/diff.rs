@@ -131,7 +131,7 @@ fn compare_trees(
     }
     for node in guarded("read", || indexed.get_tree(&to))?.nodes {
         let at = path.join(node.name());
-        if at == Path::new(super::offer::MANIFEST) {
+        if at == Path::new(label::MANIFEST) {
             before.remove(&at);
             continue;
         }
@@ -150,7 +150,7 @@ fn compare_trees(
         }
     }
     for (at, node) in before {
-        if at != Path::new(super::offer::MANIFEST) {
+        if at != Path::new(label::MANIFEST) {
             add_below(indexed, &at, node, DifferenceKind::Removed, found)?;
         }
     }

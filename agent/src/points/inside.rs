@@ -10,8 +10,8 @@ use rustic_core::{LsOptions, TreeId};
 use sternway_core::ids::{Digest, PointId};
 use sternway_core::point::{FORMAT, Manifest, Piece, PieceKind, Point};
 
+use super::label::MANIFEST;
 use super::making::Watch;
-use super::offer::MANIFEST;
 use super::pace::Pace;
 use super::{Indexed, Points, PointsError, SharedIndexed, for_plugin, guarded, label, restore};
 use crate::capabilities::files::HostPath;

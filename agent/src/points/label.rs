@@ -152,6 +152,8 @@ pub(super) fn made(snapshot: &SnapshotFile) -> Timestamp {
 
 /// Where a point keeps what is no file of the host.
 pub(super) const OURS: &str = "/.sternway";
+/// Where the manifest lies in a point.
+pub(super) const MANIFEST: &str = "/.sternway/manifest.json";
 
 fn is_ours(path: &str) -> bool {
     path == OURS

@@ -28,8 +28,6 @@ use super::{Indexed, LibraryError, Points, PointsError, guarded, inside, label};
 use crate::capabilities::files::HostPath;
 use crate::crash;
 
-/// Where the manifest lies in a point.
-pub(super) const MANIFEST: &str = "/.sternway/manifest.json";
 /// Earlier points that a making looks at for files that have not changed.
 const PARENTS_MAX: usize = 3;
 /// Two changes of a file can have one time when they are this close.
@@ -491,7 +489,7 @@ impl ReadSource for ManifestSource {
         let text = Some(Text(self.0.clone()));
         vec![
             entry(label::OURS, NodeType::Dir, meta(0o040_700, 0), None),
-            entry(MANIFEST, NodeType::File, meta(0o100_600, self.0.len() as u64), text),
+            entry(label::MANIFEST, NodeType::File, meta(0o100_600, self.0.len() as u64), text),
         ]
         .into_iter()
     }
