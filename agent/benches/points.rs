@@ -5,7 +5,8 @@
 //!
 //! `STERNWAY_BENCH_MB` is the size of the tree (1024), `STERNWAY_BENCH_ROUNDS`
 //! how often all is done (3), `STERNWAY_BENCH_SWITCH_MB` the sizes of the trees
-//! that are switched (`1024,10240`). `TMPDIR` says on which disk.
+//! that are switched (`1024,10240`), `STERNWAY_BENCH_SWITCH_FILES` how many
+//! small files are (20000). `TMPDIR` says on which disk.
 
 #![expect(clippy::print_stdout, reason = "the numbers are what is asked for")]
 
@@ -38,6 +39,8 @@ const SMALL_BYTES: u64 = 12 * 1024;
 const BIG_BYTES: u64 = 16 * MIB;
 /// What is left free beside all that is written.
 const RESERVE_BYTES: u64 = 2 * 1024 * MIB;
+/// A file that changed a moment ago is read once more the next time; a day goes by between points in earnest.
+const REST: Duration = Duration::from_secs(3);
 const SERVICE: &str = r#"
     [[service]]
     name = "bench"
@@ -131,17 +134,22 @@ impl Ground {
         self.root().join("var/app.db")
     }
 
-    /// One per cent of all: files written anew, places in big files, rows.
-    fn change(&mut self) -> std::io::Result<()> {
+    /// One per cent of all: small files written anew, as many bytes of one large
+    /// file in a hundred or of every one, rows.
+    fn change(&mut self, is_everywhere: bool) -> std::io::Result<()> {
         for _ in 0..self.small.len().div_ceil(100) {
             let at = self.draw.number() as usize % self.small.len();
             let length = SMALL_BYTES / 2 + self.draw.number() % SMALL_BYTES;
             fs::write(&self.small[at], self.draw.text(length))?;
         }
-        for at in 0..self.big.len() {
-            let piece = self.draw.noise(BIG_BYTES / 100);
-            let offset = self.draw.number() % (BIG_BYTES - piece.len() as u64);
-            File::options().write(true).open(&self.big[at])?.write_all_at(&piece, offset)?;
+        let hit = if is_everywhere { self.big.len() } else { self.big.len().div_ceil(100) };
+        let bytes = (self.big.len() as u64 * BIG_BYTES / 100 / hit as u64).min(BIG_BYTES / 2);
+        let first = self.draw.number() as usize;
+        for number in 0..hit {
+            let piece = self.draw.noise(bytes);
+            let offset = self.draw.number() % (BIG_BYTES - bytes);
+            let path = &self.big[(first + number) % self.big.len()];
+            File::options().write(true).open(path)?.write_all_at(&piece, offset)?;
         }
         let first = self.draw.number() % 90;
         Connection::open(self.database())
@@ -396,12 +404,28 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-const PHASES: [&str; 5] =
-    ["create, first", "create, again after 1 % changed", "verify every byte", "restore", "space"];
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    First,
+    Again,
+    AgainEverywhere,
+    Verify,
+    Restore,
+    Space,
+}
+
+const PHASES: [(Phase, &str, &str); 6] = [
+    (Phase::First, "create, first", "s"),
+    (Phase::Again, "create, again after 1 % changed", "s"),
+    (Phase::AgainEverywhere, "create, again after 1 % changed in every large file", "s"),
+    (Phase::Verify, "verify every byte", "s"),
+    (Phase::Restore, "restore", "s"),
+    (Phase::Space, "space of three points", "MiB"),
+];
 
 fn compare(megabytes: u64, rounds: usize) {
     let mut ground = Ground::lay(megabytes).expect("room for the tree");
-    let mut taken: BTreeMap<(usize, &'static str), Vec<f64>> = BTreeMap::new();
+    let mut taken: BTreeMap<(Phase, &'static str), Vec<f64>> = BTreeMap::new();
     for round in 0..rounds {
         let mut keepers: Vec<Box<dyn Keeper>> = vec![Box::new(Ours::default())];
         if has("restic", "version") {
@@ -413,17 +437,18 @@ fn compare(megabytes: u64, rounds: usize) {
         // Nobody always comes first, when the disk's memory is cold.
         let count = keepers.len();
         keepers.rotate_left(round % count);
-        for (phase, _) in PHASES.iter().enumerate() {
-            if phase == 1 {
-                ground.change().expect("the tree can be changed");
+        for (phase, ..) in PHASES {
+            if matches!(phase, Phase::Again | Phase::AgainEverywhere) {
+                ground.change(phase == Phase::AgainEverywhere).expect("the tree can be changed");
             }
+            std::thread::sleep(REST);
             for keeper in &mut keepers {
                 fs::create_dir_all(ground.root().join("back")).expect("a folder to restore to");
                 let value = match phase {
-                    0 | 1 => timed(&ground, || keeper.create(&ground)),
-                    2 => timed(&ground, || keeper.verify(&ground)),
-                    3 => timed(&ground, || keeper.restore(&ground)),
-                    _ => space(&keeper.store(&ground)) as f64 / MIB as f64,
+                    Phase::Verify => timed(&ground, || keeper.verify(&ground)),
+                    Phase::Restore => timed(&ground, || keeper.restore(&ground)),
+                    Phase::Space => space(&keeper.store(&ground)) as f64 / MIB as f64,
+                    _ => timed(&ground, || keeper.create(&ground)),
                 };
                 let _ = fs::remove_dir_all(ground.root().join("back"));
                 taken.entry((phase, keeper.name())).or_default().push(value);
@@ -437,12 +462,11 @@ fn compare(megabytes: u64, rounds: usize) {
     }
     println!("points: tree and database, MiB, {rounds} rounds\t{megabytes}");
     for missing in [("restic", "restic"), ("tar | zstd", "tar or zstd")] {
-        if !taken.contains_key(&(0, missing.0)) {
+        if !taken.contains_key(&(Phase::First, missing.0)) {
             println!("points: {}\tskipped: there is no {} here", missing.0, missing.1);
         }
     }
-    for (phase, name) in PHASES.iter().enumerate() {
-        let unit = if phase == 4 { "MiB" } else { "s" };
+    for (phase, name, unit) in PHASES {
         let ours = median(taken[&(phase, "ours")].clone());
         println!("points: {name}, ours, {unit}\t{ours:.2}");
         for other in ["restic", "tar | zstd"] {
@@ -455,26 +479,61 @@ fn compare(megabytes: u64, rounds: usize) {
     }
 }
 
-/// A tree of `megabytes`, whose content repeats after a gigabyte: it is real on
-/// the disk, and does not take the repository as much.
-fn lay_repeated(top: &Path, megabytes: u64) -> std::io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for number in 0..(megabytes * MIB / BIG_BYTES).max(2) {
-        let mut draw = Draw(1 + number % (1024 * MIB / BIG_BYTES));
-        let path = top.join(format!("part-{number}"));
-        write(&path, &draw.noise(BIG_BYTES))?;
-        files.push(path);
+/// A tree that is switched.
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    /// So many megabytes, in large files and a few small ones. The content
+    /// repeats after a gigabyte: it is real on the disk, and does not take the
+    /// repository as much.
+    Megabytes(u64),
+    /// So many small files.
+    Files(u64),
+}
+
+impl Shape {
+    fn bytes(self) -> u64 {
+        match self {
+            Self::Megabytes(megabytes) => megabytes * MIB,
+            Self::Files(files) => files * SMALL_BYTES,
+        }
     }
-    for number in 0..200 {
-        write(&top.join(format!("etc/{number}")), &Draw(number + 7).text(SMALL_BYTES))?;
+
+    /// Answers those that change later.
+    fn lay(self, top: &Path) -> std::io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        let (large, small) = match self {
+            Self::Megabytes(_) => ((self.bytes() / BIG_BYTES).max(2), 200),
+            Self::Files(files) => (1, files),
+        };
+        for number in 0..large {
+            let mut draw = Draw(1 + number % (1024 * MIB / BIG_BYTES));
+            let path = top.join(format!("part-{number}"));
+            write(&path, &draw.noise(BIG_BYTES))?;
+            files.push(path);
+        }
+        for number in 0..small {
+            let path = top.join(format!("etc/{}/{number}", number / 100));
+            write(&path, &Draw(number + 7).text(SMALL_BYTES))?;
+            files.extend(matches!(self, Self::Files(_)).then_some(path));
+        }
+        Ok(files)
     }
-    Ok(files)
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Megabytes(megabytes) => write!(f, "{megabytes} MiB"),
+            Self::Files(files) => write!(f, "{files} files of {} KiB", SMALL_BYTES / 1024),
+        }
+    }
 }
 
 /// Everything that carries one step of the real `files` plugin out.
 struct Machinery {
     plugin: Plugin,
-    root: PathBuf,
+    /// Opened once, as an agent does.
+    root: HostRoot,
     points: Arc<Points>,
     point: PointId,
     services: Services,
@@ -484,13 +543,12 @@ impl Machinery {
     fn call(&self, run: &str, call: &PhaseCall) -> Answer {
         let scopes = vec!["/srv/app".to_owned()];
         let grants = ["files", "points"].map(|power| Grant { power: power.into(), scopes: scopes.clone() });
-        let root = HostRoot::open(&self.root).expect("the root is there");
         let gate = Gate::new(GateParts {
             grants: grants.to_vec(),
             policy: HostPolicy { permits: grants.to_vec() },
             point: Some(self.point.to_string()),
             powers: Powers {
-                files: Files::new(root, run, "0"),
+                files: Files::new(self.root.clone(), run, "0"),
                 points: Some(Arc::clone(&self.points)),
                 services: self.services.clone(),
                 http: HttpClient::new(),
@@ -516,17 +574,17 @@ impl Machinery {
 
 /// Staged while the old version serves, then switched: in seconds and in
 /// milliseconds. The tree that is replaced differs in every tenth file.
-fn switch(megabytes: u64, rounds: usize) {
+fn switch(shape: Shape, rounds: usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let free = rustix::fs::statvfs(folder.path()).map_or(0, |disk| disk.f_bavail * disk.f_frsize);
-    let needed = megabytes * MIB * 2 + megabytes.min(1024) * MIB + RESERVE_BYTES;
+    let needed = shape.bytes() * 2 + shape.bytes().min(1024 * MIB) + RESERVE_BYTES;
     if free < needed {
         let short = format!("{} MiB free, {} are needed", free / MIB, needed / MIB);
-        println!("switch: a tree of {megabytes} MiB\tskipped: {short}");
+        println!("switch: a tree of {shape}\tskipped: {short}");
         return;
     }
     let root = folder.path().join("root");
-    let files = lay_repeated(&root.join("srv/app"), megabytes).expect("room for the tree");
+    let files = shape.lay(&root.join("srv/app")).expect("room for the tree");
     let points = open_points(&root, &folder.path().join("points"));
     let point = make(&points, &root, "[[service]]\nname = \"app\"\nfiles = [\"/srv/app\"]");
     let component = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/built/files.wasm");
@@ -535,7 +593,8 @@ fn switch(megabytes: u64, rounds: usize) {
         Sandbox::without_cache().map(|sandbox| sandbox.load(&Digest::of(&bytes), &bytes).expect("it loads"));
     let services = Services::new(folder.path().join("services"), [], vec![]).expect("no services");
     let plugin = plugin.expect("a sandbox");
-    let machinery = Machinery { plugin, root: root.clone(), points: Arc::new(points), point, services };
+    let own = HostRoot::open(&root).expect("the root is there");
+    let machinery = Machinery { plugin, root: own.clone(), points: Arc::new(points), point, services };
     let (mut staged, mut switched) = (vec![], vec![]);
     for round in 0..rounds {
         for (at, file) in files.iter().enumerate().filter(|(at, _)| at % 10 == 0) {
@@ -561,11 +620,10 @@ fn switch(megabytes: u64, rounds: usize) {
         let Answer::Apply(Ok(outcome)) = answer else { panic!("it cannot switch: {answer:?}") };
         assert!(outcome.changed, "something was switched");
         check_restored(&files[0]);
-        let own = HostRoot::open(&root).expect("the root is there");
-        Files::new(own, &run, "0").discard(&path("/srv/app")).expect("the old tree goes");
+        Files::new(own.clone(), &run, "0").discard(&path("/srv/app")).expect("the old tree goes");
     }
-    println!("switch: staging a tree of {megabytes} MiB beside, s\t{:.2}", median(staged));
-    println!("switch: down while a tree of {megabytes} MiB is switched, ms\t{:.1}", median(switched));
+    println!("switch: staging a tree of {shape} beside, s\t{:.2}", median(staged));
+    println!("switch: down while a tree of {shape} is switched, ms\t{:.1}", median(switched));
 }
 
 fn check_restored(file: &Path) {
@@ -583,6 +641,7 @@ fn main() {
     compare(number("STERNWAY_BENCH_MB", 1024), rounds);
     let sizes = std::env::var("STERNWAY_BENCH_SWITCH_MB").unwrap_or_else(|_| "1024,10240".into());
     for megabytes in sizes.split(',').filter_map(|size| size.trim().parse().ok()) {
-        switch(megabytes, if megabytes > 4096 { 1 } else { rounds });
+        switch(Shape::Megabytes(megabytes), if megabytes > 4096 { 1 } else { rounds });
     }
+    switch(Shape::Files(number("STERNWAY_BENCH_SWITCH_FILES", 20_000)), rounds);
 }

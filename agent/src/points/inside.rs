@@ -173,6 +173,15 @@ impl Points {
 }
 
 pub(super) fn node_at(indexed: &Indexed, tree: TreeId, path: &HostPath) -> Result<Option<Node>, PointsError> {
+    node_among(&|tree| Ok(guarded("read", || indexed.get_tree(tree))?.nodes), tree, path)
+}
+
+/// As [`node_at`], where `nodes_of` reads a tree.
+pub(super) fn node_among(
+    nodes_of: &dyn Fn(&TreeId) -> Result<Vec<Node>, PointsError>,
+    tree: TreeId,
+    path: &HostPath,
+) -> Result<Option<Node>, PointsError> {
     let mut tree = tree;
     let mut found = None;
     let mut names = path.as_str().split('/').filter(|name| !name.is_empty()).peekable();
@@ -182,7 +191,7 @@ pub(super) fn node_at(indexed: &Indexed, tree: TreeId, path: &HostPath) -> Resul
         return Ok(Some(top));
     }
     while let Some(name) = names.next() {
-        let nodes = guarded("read", || indexed.get_tree(&tree))?.nodes;
+        let nodes = nodes_of(&tree)?;
         let Some(node) = nodes.into_iter().find(|node| *node.name() == *name) else {
             return Ok(None);
         };
@@ -210,15 +219,6 @@ fn weigh(indexed: &Indexed, node: &Node) -> Result<(u64, u64), PointsError> {
         }
         Ok((bytes, entries))
     })
-}
-
-/// Length of what a file's blobs hold.
-pub(super) fn length(indexed: &Indexed, node: &Node) -> Result<u64, PointsError> {
-    let mut bytes = 0;
-    for id in node.content.iter().flatten() {
-        bytes += u64::from(guarded("read", || indexed.get_index_entry(id))?.data_length());
-    }
-    Ok(bytes)
 }
 
 /// Of a folder its tree's; of a file in one blob that blob's, which is that of

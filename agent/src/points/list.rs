@@ -92,8 +92,16 @@ impl Points {
 
     /// The snapshots of this host's points, each point once.
     pub(super) fn offered(&self, session: &Session) -> Result<Vec<(SnapshotId, SnapshotFile)>, PointsError> {
+        Ok(self.offered_among(self.all_snapshots(session)?.found))
+    }
+
+    /// As [`Self::offered`], of snapshots that were read already.
+    pub(super) fn offered_among(
+        &self,
+        all: Vec<(SnapshotId, SnapshotFile)>,
+    ) -> Vec<(SnapshotId, SnapshotFile)> {
         let mut newest: BTreeMap<PointId, (SnapshotId, SnapshotFile)> = BTreeMap::new();
-        for (id, snapshot) in self.all_snapshots(session)?.found {
+        for (id, snapshot) in all {
             if label::is_incomplete(&snapshot) || !self.is_ours(&snapshot) {
                 continue;
             }
@@ -104,7 +112,7 @@ impl Points {
                 newest.insert(point, (id, snapshot));
             }
         }
-        Ok(newest.into_values().collect())
+        newest.into_values().collect()
     }
 
     /// Of every host that shares the repository.

@@ -48,10 +48,15 @@ pub struct Extra {
 /// answer is an error when what it read is not whole: a program that failed.
 pub type Open = Box<dyn FnOnce() -> io::Result<Box<dyn Read + Send>> + Send>;
 
+/// As [`Open`], with how many bytes the reader gives; it gives neither more nor less.
+pub type OpenMeasured = Box<dyn FnOnce() -> io::Result<(Box<dyn Read + Send>, u64)> + Send>;
+
 pub enum Content {
     Bytes(Vec<u8>),
     /// Of a length that is not known beforehand.
     Stream(Open),
+    /// Of a length that is known before it is read: a copy that was made for it.
+    Measured(OpenMeasured),
 }
 
 impl std::fmt::Debug for Extra {
@@ -65,6 +70,7 @@ impl std::fmt::Debug for Content {
         f.write_str(match self {
             Self::Bytes(_) => "Bytes",
             Self::Stream(_) => "Stream",
+            Self::Measured(_) => "Measured",
         })
     }
 }

@@ -1,26 +1,30 @@
 //! How a point comes to be, in five moves: everything is stored under a
 //! snapshot that is not offered, the point describes itself, its manifest is
-//! stored, one snapshot of both is saved, which is the moment from which the
-//! point is there, and the unfinished ones go. Whoever dies in between leaves
-//! what nobody is offered and the next making takes away.
+//! stored in one tree with the rest, a snapshot of that is saved, which is the
+//! moment from which the point is there, and the unfinished ones go. Whoever
+//! dies in between leaves what nobody is offered and the next making takes away.
+//!
+//! The index is read whole once. What comes after looks into the part that was
+//! written since, and asks the rest only for what is not in it.
+
+mod join;
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustic_core::jiff::{self, SignedDuration};
-use rustic_core::repofile::{Metadata, Node, NodeType, SnapshotFile, SnapshotId, SnapshotSummary};
+use rustic_core::repofile::{IndexId, Node, SnapshotFile, SnapshotId};
 use rustic_core::{
-    BackupOptions, FileType, ParentOptions, ReadSource, ReadSourceEntry, ReadSourceOpen, RusticResult, TreeId,
+    BackupOptions, FileType, IndexedIdsStatus, ParentOptions, ReadSource, ReadSourceEntry, Repository,
+    RusticResult, TreeId,
 };
 use sternway_core::ids::Digest;
 use sternway_core::point::{FORMAT, Manifest, Piece, Point};
 
 use super::locks::Maker;
-use super::making::{Extra, Making, Watch};
+use super::making::{Making, Watch};
 use super::pace::Pace;
 use super::repository::Session;
 use super::source::{Single, Source};
@@ -35,6 +39,32 @@ const RACY: SignedDuration = SignedDuration::from_secs(2);
 /// What stands for a time that must not be taken for the file's: no file was changed then.
 const LONG_BEFORE: SignedDuration = SignedDuration::from_hours(100 * 365 * 24);
 
+type Snapshots = Vec<(SnapshotId, SnapshotFile)>;
+/// The index as it was when a making began.
+type IndexFiles = BTreeSet<IndexId>;
+/// Reads trees, and knows of everything else whether it is there.
+type Writer = Repository<IndexedIdsStatus>;
+
+/// Trees by their ids: those written since a moment, and all of before.
+struct Trees<'a> {
+    fresh: &'a Indexed,
+    old: &'a Writer,
+}
+
+impl Trees<'_> {
+    fn nodes(&self, id: &TreeId) -> Result<Vec<Node>, PointsError> {
+        let is_fresh = self.fresh.get_index_entry(id).is_ok();
+        let tree = guarded("read", || if is_fresh { self.fresh.get_tree(id) } else { self.old.get_tree(id) });
+        Ok(tree?.nodes)
+    }
+}
+
+/// What was stored, under a snapshot that is not offered.
+struct Stored {
+    snapshot: SnapshotFile,
+    writer: Writer,
+}
+
 impl Points {
     /// Makes a point. It is there, on disk and whole, when this returns it.
     ///
@@ -44,13 +74,13 @@ impl Points {
         making.tags.iter().try_for_each(|tag| label::check_tag(tag))?;
         check_paths(&making)?;
         let maker = self.locks.make()?;
-        self.sweep()?;
+        let offered = self.sweep()?;
         if self.mend_index()? {
             self.distrusts.store(true, Ordering::Relaxed);
         }
         let index = self.index_files()?;
         let mut unfinished = Vec::new();
-        let made = self.make_as(&maker, making, watch, &mut unfinished);
+        let made = self.make_as((&maker, &offered, &index), making, watch, &mut unfinished);
         self.forget_index();
         // Not being offered is what matters; the rest is tidiness.
         if !unfinished.is_empty()
@@ -70,7 +100,7 @@ impl Points {
 
     fn make_as(
         &self,
-        maker: &Maker,
+        (maker, offered, before): (&Maker, &Snapshots, &IndexFiles),
         making: Making,
         watch: &Watch,
         unfinished: &mut Vec<SnapshotId>,
@@ -84,12 +114,15 @@ impl Points {
         };
         label::mark_incomplete(&mut snapshot, &maker.name);
         let paths: Vec<HostPath> = paths.into_iter().map(|(_, path)| path).collect();
-        let stored = self.store(&snapshot, &paths, extras, &pieces, watch, unfinished)?;
+        let source = Source::of(&self.root, &paths, extras)?;
+        let Stored { snapshot: stored, writer } =
+            self.store(&snapshot, (source, offered), &pieces, watch, unfinished)?;
         crash::point("points.archived", "");
 
         let pace = Pace::new(watch, "describing", "pieces", Some(pieces.list.len() as u64));
-        let indexed = self.index()?;
-        pieces.describe(&indexed, &stored, &pace)?;
+        let fresh = self.fresh(before)?;
+        let trees = Trees { fresh: &fresh, old: &writer };
+        pieces.describe(&trees, &stored, &pace)?;
         let (files, of_host) = pieces.seen();
         let of_extras: u64 = pieces
             .list
@@ -115,39 +148,49 @@ impl Points {
             checked: None,
         };
         let manifest = self.manifest_of(&point, pieces.list);
-        let described = self.store_manifest(&snapshot, &manifest, unfinished)?;
+        let text = serde_json::to_vec_pretty(&manifest).expect("a manifest has no keys but texts");
         crash::point("points.described", "");
+        let tree = self.join(&trees, &stored, text, before, (&snapshot, unfinished))?;
+        crash::point("points.merged", "");
+        self.offer(&point, SnapshotFile { tree, original: None, ..stored })
+    }
 
-        self.offer(&point, stored, &described)
+    /// Only what was written since.
+    fn fresh(&self, before: &IndexFiles) -> Result<Indexed, PointsError> {
+        let session = self.session_since(before)?;
+        guarded("read the index of", || session.repository.to_indexed())
     }
 
     /// Everything but the manifest, under a snapshot that is not offered.
     fn store(
         &self,
         snapshot: &SnapshotFile,
-        paths: &[HostPath],
-        extras: Vec<Extra>,
+        (mut source, offered): (Source, &Snapshots),
         pieces: &Pieces,
         watch: &Watch,
         unfinished: &mut Vec<SnapshotId>,
-    ) -> Result<SnapshotFile, PointsError> {
+    ) -> Result<Stored, PointsError> {
         let began = jiff::Timestamp::now();
-        let mut source = Source::of(&self.root, paths, extras)?;
         source.learn(&mut |stream| self.store_stream(snapshot, stream, unfinished))?;
         let problems = source.problems();
         let mut tops = source.tops();
         if tops.is_empty() {
             tops.push(PathBuf::from(label::OURS));
         }
-        let session = self.session(Some((watch, "reading")))?;
         // The library takes a tree of an earlier point for stored without looking.
         let parents = match self.distrusts.load(Ordering::Relaxed) {
             true => Vec::new(),
-            false => self.parents(&session, &tops)?,
+            false => parents(offered, &tops),
         };
+        // About as much as the last time, or else the tree is walked twice.
+        let summary = parents.first().and_then(|(_, parent)| parent.summary.as_ref());
+        let about = summary.map(|summary| summary.total_bytes_processed);
+        let name = |(id, _): &(SnapshotId, SnapshotFile)| id.into_inner().to_hex().as_str().to_owned();
+        let names: Vec<String> = parents.iter().map(|parent| name(parent)).collect();
         let options = BackupOptions::default()
-            .parent_opts(ParentOptions::default().force(parents.is_empty()).parents(parents));
-        let Session { repository, shelf } = session;
+            .no_scan(about.is_some())
+            .parent_opts(ParentOptions::default().force(names.is_empty()).parents(names));
+        let Session { repository, shelf } = self.session_of((watch, "reading"), about)?;
         let writer = guarded("read the index of", || repository.to_indexed_ids())?;
         let sifted = Sifted { source, began, pieces: pieces.clone() };
         let stored = guarded("write to", || writer.archive(&options, &sifted, snapshot.clone(), &tops))?;
@@ -164,7 +207,7 @@ impl Points {
             let first = format!("of {seen} files {files} were stored");
             return Err(PointsError::Incomplete { count: 1, first });
         }
-        Ok(stored)
+        Ok(Stored { snapshot: stored, writer })
     }
 
     /// A long stream alone, so that its length is known; not offered either.
@@ -187,32 +230,6 @@ impl Points {
         Ok((self.index()?, stored.tree))
     }
 
-    /// Earlier points of this host that hold the same paths, or some of them.
-    fn parents(&self, session: &Session, tops: &[PathBuf]) -> Result<Vec<String>, PointsError> {
-        let mut offered = self.offered(session)?;
-        offered.sort_by(|(_, a), (_, b)| b.time.cmp(&a.time));
-        let wanted: BTreeSet<String> = tops.iter().map(|top| top.to_string_lossy().into_owned()).collect();
-        let holds = |snapshot: &SnapshotFile| {
-            let paths: BTreeSet<String> = snapshot.paths.iter().cloned().collect();
-            if paths == wanted {
-                return 0;
-            }
-            let meets = |top: &&PathBuf| {
-                paths.iter().any(|path| top.starts_with(path) || Path::new(path).starts_with(top))
-            };
-            1 + tops.iter().filter(|top| !meets(top)).count()
-        };
-        let mut ranked: Vec<(usize, SnapshotId)> = offered
-            .iter()
-            .map(|(id, snapshot)| (holds(snapshot), *id))
-            .filter(|(lacks, _)| *lacks < 1 + tops.len())
-            .collect();
-        // Stable: the newest of each rank first.
-        ranked.sort_by_key(|(lacks, _)| *lacks);
-        let name = |(_, id): (usize, SnapshotId)| id.into_inner().to_hex().as_str().to_owned();
-        Ok(ranked.into_iter().take(PARENTS_MAX).map(name).collect())
-    }
-
     fn manifest_of(&self, point: &Point, pieces: Vec<Piece>) -> Manifest {
         Manifest {
             format: FORMAT,
@@ -228,49 +245,8 @@ impl Points {
         }
     }
 
-    fn store_manifest(
-        &self,
-        snapshot: &SnapshotFile,
-        manifest: &Manifest,
-        unfinished: &mut Vec<SnapshotId>,
-    ) -> Result<SnapshotFile, PointsError> {
-        let text = serde_json::to_vec_pretty(manifest).expect("a manifest has no keys but texts");
-        let session = self.session(None)?;
-        let writer = guarded("read the index of", || session.repository.to_indexed_ids())?;
-        let options =
-            BackupOptions::default().no_scan(true).parent_opts(ParentOptions::default().force(true));
-        let source = ManifestSource(text);
-        let top = [PathBuf::from(label::OURS)];
-        let stored = guarded("write to", || writer.archive(&options, &source, snapshot.clone(), &top))?;
-        unfinished.push(stored.id);
-        match (session.shelf.failure(), &stored.summary) {
-            (Some(failure), _) => {
-                Err(PointsError::Repository { step: "write to", cause: LibraryError(failure) })
-            }
-            (None, Some(summary)) if summary.total_files_processed == 1 => Ok(stored),
-            (None, _) => Err(PointsError::Incomplete { count: 1, first: "the manifest".into() }),
-        }
-    }
-
     /// From here on the point is there.
-    fn offer(
-        &self,
-        point: &Point,
-        stored: SnapshotFile,
-        described: &SnapshotFile,
-    ) -> Result<Point, PointsError> {
-        let session = self.session(None)?;
-        let writer = guarded("read the index of", || session.repository.to_indexed_ids())?;
-        // Of two folders `/.sternway` it matters not which one's times are kept.
-        let either = |_: &Node, _: &Node| std::cmp::Ordering::Equal;
-        let trees = [stored.tree, described.tree];
-        let mut summary = SnapshotSummary::default();
-        let tree = guarded("write to", || writer.merge_trees(&trees, &either, &mut summary))?;
-        if let Some(failure) = session.shelf.failure() {
-            return Err(PointsError::Repository { step: "write to", cause: LibraryError(failure) });
-        }
-        crash::point("points.merged", "");
-        let mut snapshot = SnapshotFile { tree, original: None, ..stored };
+    fn offer(&self, point: &Point, mut snapshot: SnapshotFile) -> Result<Point, PointsError> {
         label::write(&mut snapshot, point);
         let id = self.save(&snapshot)?;
         crash::point("points.offered", "");
@@ -294,12 +270,13 @@ impl Points {
         guarded("tidy", || session.repository.delete_snapshots(ids))
     }
 
-    /// Takes away what dead makers of this host left.
-    pub(super) fn sweep(&self) -> Result<(), PointsError> {
+    /// Takes away what dead makers of this host left. Answers the points there are.
+    fn sweep(&self) -> Result<Snapshots, PointsError> {
         let _change = self.locks.change()?;
         let session = self.session(None)?;
         let all = self.all_snapshots(&session)?.found;
-        let offered: BTreeSet<SnapshotId> = self.offered(&session)?.into_iter().map(|(id, _)| id).collect();
+        let points = self.offered_among(all.clone());
+        let offered: BTreeSet<SnapshotId> = points.iter().map(|(id, _)| *id).collect();
         let mut left = Vec::new();
         for (id, snapshot) in all.iter().filter(|(_, snapshot)| self.is_ours(snapshot)) {
             let is_left = match label::is_incomplete(snapshot) {
@@ -312,12 +289,38 @@ impl Points {
             }
         }
         self.locks.sweep()?;
-        if left.is_empty() {
-            return Ok(());
+        if !left.is_empty() {
+            tracing::info!(snapshots = left.len(), "unfinished points of a maker that is gone are taken away");
+            self.delete(&left)?;
         }
-        tracing::info!(snapshots = left.len(), "unfinished points of a maker that is gone are taken away");
-        self.delete(&left)
+        Ok(points)
     }
+}
+
+/// Earlier points that hold the same paths, or some of them: the newest of those
+/// that hold the most, and what is newer still.
+fn parents<'a>(offered: &'a Snapshots, tops: &[PathBuf]) -> Vec<&'a (SnapshotId, SnapshotFile)> {
+    let wanted: BTreeSet<String> = tops.iter().map(|top| top.to_string_lossy().into_owned()).collect();
+    let lacks = |snapshot: &SnapshotFile| {
+        let paths: BTreeSet<String> = snapshot.paths.iter().cloned().collect();
+        if paths == wanted {
+            return 0;
+        }
+        let meets = |top: &&PathBuf| {
+            paths.iter().any(|path| top.starts_with(path) || Path::new(path).starts_with(top))
+        };
+        1 + tops.iter().filter(|top| !meets(top)).count()
+    };
+    let mut ranked: Vec<(usize, &(SnapshotId, SnapshotFile))> = offered
+        .iter()
+        .map(|offered| (lacks(&offered.1), offered))
+        .filter(|(lacks, _)| *lacks < 1 + tops.len())
+        .collect();
+    ranked.sort_by(|(a, (_, first)), (b, (_, second))| a.cmp(b).then_with(|| second.time.cmp(&first.time)));
+    if let Some((0, (_, same))) = ranked.first().copied() {
+        ranked.retain(|(lacks, (_, other))| (*lacks == 0 && other.time == same.time) || other.time > same.time);
+    }
+    ranked.into_iter().take(PARENTS_MAX).map(|(_, offered)| offered).collect()
 }
 
 fn check_paths(making: &Making) -> Result<(), PointsError> {
@@ -383,15 +386,19 @@ impl Pieces {
     }
 
     /// Fills in what was stored.
-    fn describe(&mut self, indexed: &Indexed, stored: &SnapshotFile, pace: &Pace) -> Result<(), PointsError> {
+    fn describe(
+        &mut self,
+        trees: &Trees<'_>,
+        stored: &SnapshotFile,
+        pace: &Pace,
+    ) -> Result<(), PointsError> {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (piece, (entries, bytes)) in self.list.iter_mut().zip(counts) {
             let at = HostPath::parse(&piece.at)?;
-            let node = inside::node_at(indexed, stored.tree, &at)?
+            let node = inside::node_among(&|tree| trees.nodes(tree), stored.tree, &at)?
                 .ok_or_else(|| PointsError::Incomplete { count: 1, first: format!("`{}`", piece.at) })?;
             piece.entries = entries;
-            // What a program said has no length before it was read.
-            piece.bytes = if node.is_file() { inside::length(indexed, &node)? } else { bytes };
+            piece.bytes = if node.is_file() { node.meta.size } else { bytes };
             piece.digest = inside::digest(&node);
             pace.add(1);
         }
@@ -444,53 +451,5 @@ impl Iterator for SiftedEntries {
             meta.ctime = Some(self.began - LONG_BEFORE);
         }
         Some(Ok(entry))
-    }
-}
-
-/// The folder and the one file in it.
-struct ManifestSource(Vec<u8>);
-
-struct Text(Vec<u8>);
-
-impl ReadSourceOpen for Text {
-    type Reader = Cursor<Vec<u8>>;
-
-    fn open(self) -> RusticResult<Self::Reader> {
-        Ok(Cursor::new(self.0))
-    }
-}
-
-impl ReadSource for ManifestSource {
-    type Open = Text;
-    type Iter = std::vec::IntoIter<RusticResult<ReadSourceEntry<Text>>>;
-
-    fn size(&self) -> RusticResult<Option<u64>> {
-        Ok(Some(self.0.len() as u64))
-    }
-
-    fn entries(&self) -> Self::Iter {
-        let now = Some(jiff::Timestamp::now());
-        let meta = |mode, size| Metadata {
-            mode: Some(super::mode::to_go(mode)),
-            mtime: now,
-            atime: now,
-            ctime: now,
-            uid: Some(0),
-            gid: Some(0),
-            size,
-            links: 1,
-            ..Metadata::default()
-        };
-        let entry = |path: &str, kind: NodeType, meta, open| {
-            let path = PathBuf::from(path);
-            let node = Node::new_node(path.file_name().unwrap_or(OsStr::new("")), kind, meta);
-            Ok(ReadSourceEntry { path, node, open })
-        };
-        let text = Some(Text(self.0.clone()));
-        vec![
-            entry(label::OURS, NodeType::Dir, meta(0o040_700, 0), None),
-            entry(label::MANIFEST, NodeType::File, meta(0o100_600, self.0.len() as u64), text),
-        ]
-        .into_iter()
     }
 }

@@ -64,10 +64,12 @@ impl Pace {
 
     fn tell(&self) {
         let total = self.0.total.load(Ordering::Relaxed);
+        let done = self.0.done.load(Ordering::Relaxed);
         (self.0.watch)(Progress {
             stage: self.0.stage.to_owned(),
-            done: self.0.done.load(Ordering::Relaxed),
-            total: (total != UNKNOWN).then_some(total),
+            done,
+            // What was reckoned beforehand may have been too little.
+            total: (total != UNKNOWN).then_some(total.max(done)),
             unit: self.0.unit.to_owned(),
         });
     }
@@ -97,6 +99,7 @@ impl RusticProgress for Pace {
 pub(super) struct Bars {
     watch: Watch,
     stage: &'static str,
+    about: Option<u64>,
 }
 
 impl fmt::Debug for Bars {
@@ -107,7 +110,12 @@ impl fmt::Debug for Bars {
 
 impl Bars {
     pub(super) fn new(watch: &Watch, stage: &'static str) -> Self {
-        Self { watch: Arc::clone(watch), stage }
+        Self { watch: Arc::clone(watch), stage, about: None }
+    }
+
+    /// So many bytes are reckoned with until the library says it better.
+    pub(super) fn about(self, bytes: Option<u64>) -> Self {
+        Self { about: bytes, ..self }
     }
 }
 
@@ -115,7 +123,7 @@ impl ProgressBars for Bars {
     fn progress(&self, kind: ProgressType, _: &str) -> rustic_core::Progress {
         match kind {
             ProgressType::Bytes => {
-                rustic_core::Progress::new(Pace::new(&self.watch, self.stage, "bytes", None))
+                rustic_core::Progress::new(Pace::new(&self.watch, self.stage, "bytes", self.about))
             }
             ProgressType::Spinner | ProgressType::Counter => rustic_core::Progress::hidden(),
         }

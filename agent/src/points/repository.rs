@@ -95,10 +95,33 @@ impl Points {
 
     /// By the key that the password opened: scrypt is paid once.
     pub(super) fn session(&self, watch: Option<(&Watch, &'static str)>) -> Result<Session, PointsError> {
-        let shelf = Arc::new(Shelf::new(Arc::clone(&self.backend), self.folder.clone()));
         let silent = nobody();
         let (watch, stage) = watch.unwrap_or((&silent, ""));
-        let bars = Bars::new(watch, stage);
+        self.session_on(self.shelf(), Bars::new(watch, stage))
+    }
+
+    /// Sees of the index only what was written since it was `then`: reading all
+    /// of it again would take the longer the more is stored.
+    pub(super) fn session_since(&self, then: &BTreeSet<IndexId>) -> Result<Session, PointsError> {
+        let hidden = then.iter().map(|id| id.into_inner()).collect();
+        self.session_on(self.shelf().hiding(hidden), Bars::new(&nobody(), ""))
+    }
+
+    fn shelf(&self) -> Shelf {
+        Shelf::new(Arc::clone(&self.backend), self.folder.clone())
+    }
+
+    /// For a long piece of work, of which about `bytes` are known.
+    pub(super) fn session_of(
+        &self,
+        (watch, stage): (&Watch, &'static str),
+        bytes: Option<u64>,
+    ) -> Result<Session, PointsError> {
+        self.session_on(self.shelf(), Bars::new(watch, stage).about(bytes))
+    }
+
+    fn session_on(&self, shelf: Shelf, bars: Bars) -> Result<Session, PointsError> {
+        let shelf = Arc::new(shelf);
         let backends = backends(&shelf);
         let repository = guarded("open", || {
             Repository::new_with_progress(&options(), &backends, bars)?

@@ -4,6 +4,7 @@
 //! folder that cannot be listed counts as an empty one, so a prune could take
 //! a point's data for rubbish.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -20,6 +21,8 @@ pub(super) struct Shelf {
     inner: Arc<dyn WriteBackend>,
     /// Where the files lie, when it is a folder of this machine.
     folder: Option<PathBuf>,
+    /// Parts of the index that this piece of work has no use for.
+    hidden: BTreeSet<Id>,
     written: Mutex<Vec<(FileType, Id)>>,
     failure: Mutex<Option<String>>,
 }
@@ -32,7 +35,16 @@ impl fmt::Debug for Shelf {
 
 impl Shelf {
     pub(super) fn new(inner: Arc<dyn WriteBackend>, folder: Option<PathBuf>) -> Self {
-        Self { inner, folder, written: Mutex::default(), failure: Mutex::default() }
+        Self { inner, folder, hidden: BTreeSet::new(), written: Mutex::default(), failure: Mutex::default() }
+    }
+
+    /// Leaves these files of the index out, as if they were not there.
+    pub(super) fn hiding(self, hidden: BTreeSet<Id>) -> Self {
+        Self { hidden, ..self }
+    }
+
+    fn is_shown(&self, kind: FileType, id: &Id) -> bool {
+        kind != FileType::Index || !self.hidden.contains(id)
     }
 
     /// The newest file of a kind that was written here.
@@ -64,7 +76,8 @@ impl ReadBackend for Shelf {
 
     fn list_with_size(&self, kind: FileType) -> RusticResult<Vec<(Id, u32)>> {
         let Some(folder) = self.folder.as_ref().filter(|_| kind != FileType::Config) else {
-            return self.inner.list_with_size(kind);
+            let found = self.inner.list_with_size(kind)?;
+            return Ok(found.into_iter().filter(|(id, _)| self.is_shown(kind, id)).collect());
         };
         let top = folder.join(kind.dirname());
         let mut found = Vec::new();
@@ -73,12 +86,13 @@ impl ReadBackend for Shelf {
             _ => list_files(&top, kind, &mut found),
         };
         listed.map_err(|cause| failed("A folder of the repository cannot be listed", &top, cause))?;
+        found.retain(|(id, _)| self.is_shown(kind, id));
         Ok(found)
     }
 
     fn list(&self, kind: FileType) -> RusticResult<Vec<Id>> {
         if self.folder.is_none() || kind == FileType::Config {
-            return self.inner.list(kind);
+            return Ok(self.inner.list(kind)?.into_iter().filter(|id| self.is_shown(kind, id)).collect());
         }
         Ok(self.list_with_size(kind)?.into_iter().map(|(id, _)| id).collect())
     }

@@ -100,10 +100,11 @@ impl Source {
     }
 
     /// Opens every stream, one after the other; to be called before anything
-    /// is stored. A short one is kept in memory. A long one is given to `store`,
-    /// and afterwards read from the repository: the format wants a file's
-    /// length before its content, and no other way costs neither disk nor
-    /// memory. `store` answers the tree that holds it, and an index as of then.
+    /// is stored. A short one is kept in memory, and one of known length waits. A
+    /// long one is given to `store`, and afterwards read from the repository: the
+    /// format wants a file's length before its content, and no other way costs
+    /// neither disk nor memory. `store` answers the tree that holds it, and an
+    /// index as of then.
     ///
     /// # Errors
     /// A program that failed, or what `store` says.
@@ -230,7 +231,7 @@ impl ReadSource for Source {
 
     fn entries(&self) -> Entries {
         let mut parts: Vec<Part> = self.tops.iter().cloned().map(Part::Top).collect();
-        let extras = self.extras.entries();
+        let extras = self.extras.entries(&self.problems);
         if !extras.is_empty() {
             let before = |top: &HostPath| top.as_str().split('/').lt(RESERVED.split('/'));
             let at = self.tops.iter().take_while(|top| before(top)).count();

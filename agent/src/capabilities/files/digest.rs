@@ -19,7 +19,7 @@ use std::os::fd::BorrowedFd;
 
 use sha2::{Digest as _, Sha256};
 
-use super::known::Known;
+use super::known::{Known, Patience};
 use super::tree::{Entry, Kind, walk};
 use super::{Digest, hex};
 
@@ -29,15 +29,20 @@ pub(crate) fn digest(known: &Known, directory: BorrowedFd<'_>, name: &str) -> io
     hasher.update(b"sternway-tree-1\n");
     let mut entries = 0;
     let mut bytes = 0;
+    let mut patience = Patience::default();
     let found = walk(directory, name, &mut |entry: &Entry<'_>| {
         entries += 1;
-        bytes += record(known, &mut hasher, entry)?;
+        bytes += record((known, &mut patience), &mut hasher, entry)?;
         Ok(())
     })?;
     Ok(found.then(|| Digest { sha256: hex(&hasher.finalize()), entries, bytes }))
 }
 
-fn record(known: &Known, hasher: &mut Sha256, entry: &Entry<'_>) -> io::Result<u64> {
+fn record(
+    (known, patience): (&Known, &mut Patience),
+    hasher: &mut Sha256,
+    entry: &Entry<'_>,
+) -> io::Result<u64> {
     hasher.update(length(entry.path.len())?);
     hasher.update(entry.path);
     let mark = match entry.kind {
@@ -54,7 +59,7 @@ fn record(known: &Known, hasher: &mut Sha256, entry: &Entry<'_>) -> io::Result<u
         Kind::File => {
             let (read, content) = match known.recall(&entry.stat) {
                 Some(content) => (u64::try_from(entry.stat.st_size).unwrap_or_default(), content),
-                None => known.learn(&mut entry.open()?, hash_content)?,
+                None => known.learn(&mut entry.open()?, patience, hash_content)?,
             };
             hasher.update(read.to_le_bytes());
             hasher.update(content);

@@ -14,8 +14,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Stat;
 
-/// Shorter files are read as fast as they are looked up.
-const BYTES_MIN: i64 = 16 * 1024;
+/// Reading a shorter file takes less than waiting for its moment to be over.
+const SHORT_BYTES: i64 = 16 * 1024;
+/// So many short files are read in less than one moment.
+const SHORT_FILES: u32 = 64;
 const ENTRIES_MAX: usize = 200_000;
 /// Two changes within so long may bear one time.
 const GRAIN: Duration = Duration::from_millis(25);
@@ -23,6 +25,23 @@ const GRAIN: Duration = Duration::from_millis(25);
 /// btrfs, tmpfs, overlay, F2FS, ZFS, bcachefs.
 const BELIEVED: [i64; 8] =
     [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630, 0xF2F5_2010, 0x2FC1_2FC1, 0xCA45_1A4E];
+
+/// How one reading of a tree waits: for every large file that was written a
+/// moment ago, and once for all short ones, if they are many.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    fresh: u32,
+}
+
+impl Patience {
+    fn is_worth_it(&mut self, stat: &Stat) -> bool {
+        if stat.st_size >= SHORT_BYTES {
+            return true;
+        }
+        self.fresh = self.fresh.saturating_add(1);
+        self.fresh == SHORT_FILES
+    }
+}
 
 /// By device and inode.
 #[derive(Debug, Default)]
@@ -76,11 +95,15 @@ impl Known {
     pub(crate) fn learn(
         &self,
         file: &mut File,
+        patience: &mut Patience,
         read: impl FnOnce(&mut File) -> io::Result<(u64, [u8; 32])>,
     ) -> io::Result<(u64, [u8; 32])> {
         let mut before = rustix::fs::fstat(&*file)?;
-        let is_worth_it = before.st_size >= BYTES_MIN && is_believed(file);
-        if is_worth_it && let Some(left) = left_of_grain(&before) {
+        let is_believed = is_believed(file);
+        if is_believed
+            && let Some(left) = left_of_grain(&before)
+            && patience.is_worth_it(&before)
+        {
             // A change in the same moment would not show: the moment has to be over.
             std::thread::sleep(left);
             before = rustix::fs::fstat(&*file)?;
@@ -90,7 +113,7 @@ impl Known {
         let is_steady = State::of(&before) == State::of(&after)
             && i64::try_from(bytes).is_ok_and(|bytes| bytes == after.st_size)
             && left_of_grain(&before).is_none();
-        if is_worth_it && is_steady {
+        if is_believed && is_steady {
             let mut known = self.lock();
             if known.len() < ENTRIES_MAX || known.contains_key(&key(&after)) {
                 known.insert(key(&after), Content { state: State::of(&after), sha256 });
@@ -157,7 +180,7 @@ mod tests {
         std::fs::write(&path, vec![7; 100_000]).unwrap();
         let known = Known::default();
         assert_eq!(known.recall(&stat(&path)), None);
-        let (_, digest) = known.learn(&mut File::open(&path).unwrap(), read).unwrap();
+        let (_, digest) = known.learn(&mut File::open(&path).unwrap(), &mut Patience::default(), read).unwrap();
         if !is_believed(&File::open(&path).unwrap()) {
             assert_eq!(known.recall(&stat(&path)), None);
             return;
@@ -179,7 +202,7 @@ mod tests {
         let (old, new) = (folder.path().join("old"), folder.path().join("new"));
         std::fs::write(&old, vec![7; 100_000]).unwrap();
         let known = Known::default();
-        let (_, digest) = known.learn(&mut File::open(&old).unwrap(), read).unwrap();
+        let (_, digest) = known.learn(&mut File::open(&old).unwrap(), &mut Patience::default(), read).unwrap();
         if !is_believed(&File::open(&old).unwrap()) {
             return;
         }
@@ -199,10 +222,31 @@ mod tests {
         std::fs::write(&path, vec![7; 100_000]).unwrap();
         let mut file = File::open(&path).unwrap();
         Known::default()
-            .learn(&mut file, |file| {
+            .learn(&mut file, &mut Patience::default(), |file| {
                 assert!(left_of_grain(&rustix::fs::fstat(&*file)?).is_none());
                 read(file)
             })
             .unwrap();
+    }
+    #[test]
+    fn many_short_files_of_one_moment_cost_one_wait_and_are_known_from_then_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let known = Known::default();
+        let mut patience = Patience::default();
+        let began = std::time::Instant::now();
+        let paths: Vec<_> = (0..200).map(|number| folder.path().join(number.to_string())).collect();
+        paths.iter().for_each(|path| std::fs::write(path, path.to_string_lossy().as_bytes()).unwrap());
+        for path in &paths {
+            known.learn(&mut File::open(path).unwrap(), &mut patience, read).unwrap();
+        }
+        if !is_believed(&File::open(&paths[0]).unwrap()) {
+            return;
+        }
+        assert!(began.elapsed() < GRAIN * 40, "{:?}", began.elapsed());
+        let last = paths.last().unwrap();
+        let digest = sternway_core::ids::Digest::of(last.to_string_lossy().as_bytes());
+        assert_eq!(known.recall(&stat(last)), Some(digest.0));
+        std::fs::write(last, "x".repeat(last.to_string_lossy().len())).unwrap();
+        assert_eq!(known.recall(&stat(last)), None);
     }
 }

@@ -115,12 +115,13 @@ fn sqlite(ground: &Ground<'_>, path: HostPath) -> Result<Content, PiecesError> {
         return Err(PiecesError::Absent { path: path.to_string() });
     }
     let scratch = ground.scratch.to_path_buf();
-    Ok(Content::Stream(Box::new(move || {
+    Ok(Content::Measured(Box::new(move || {
         let copy = copy_of(&files, &path, &scratch).map_err(|error| {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
             io::Error::other(format!("{error}{}", cause.unwrap_or_default()))
         })?;
-        Ok(Box::new(copy) as Box<dyn Read + Send>)
+        let bytes = copy.metadata()?.len();
+        Ok((Box::new(copy) as Box<dyn Read + Send>, bytes))
     })))
 }
 

@@ -113,6 +113,13 @@ pub(super) fn bytes(extra: Extra) -> std::io::Result<Vec<u8>> {
             let mut bytes = Vec::new();
             open()?.read_to_end(&mut bytes).map(|_| bytes)
         }
+        Content::Measured(open) => {
+            let mut bytes = Vec::new();
+            let (mut reader, length) = open()?;
+            reader.read_to_end(&mut bytes)?;
+            assert_eq!(bytes.len() as u64, length);
+            Ok(bytes)
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustic_core::repofile::{BlobType, NodeType};
 use rustic_core::{BlobId, DataId, ReadSource, ReadSourceEntry, RusticResult, TreeId};
 
-use super::super::making::{self, Extra, Open};
+use super::super::making::{self, Extra, Open, OpenMeasured};
 use super::super::{Indexed, PointsError, unreadable};
 use super::{Content, Problems, node};
 use crate::capabilities::{ErrorKind, HostError};
@@ -19,6 +19,9 @@ use crate::capabilities::{ErrorKind, HostError};
 pub(super) const RESERVED: &str = "/.sternway";
 /// A stream that ends within so many bytes is kept in memory.
 const SHORT_BYTES: u64 = 8 * 1024 * 1024;
+/// Copies of known length wait open until they are read: so many bytes of them,
+/// or the last one, however long. One more would take the disk's room.
+const WAITING_BYTES: u64 = 256 * 1024 * 1024;
 const FILE_NAME_MAX: usize = 128;
 
 #[derive(Debug, Default)]
@@ -27,9 +30,17 @@ pub(super) struct Extras {
     folders: BTreeMap<&'static str, BTreeMap<String, Held>>,
 }
 
+type Reader = Box<dyn Read + Send>;
+
 enum Held {
     Bytes(Arc<[u8]>),
     Unopened(Mutex<Option<Open>>),
+    Unmeasured(Mutex<Option<OpenMeasured>>),
+    /// Open, and read when its turn comes.
+    Measured {
+        reader: Mutex<Option<Reader>>,
+        length: u64,
+    },
     /// In the repository already, by these pieces.
     Stored {
         indexed: Arc<Indexed>,
@@ -43,6 +54,8 @@ impl std::fmt::Debug for Held {
         f.write_str(match self {
             Self::Bytes(_) => "Bytes",
             Self::Unopened(_) => "Unopened",
+            Self::Unmeasured(_) => "Unmeasured",
+            Self::Measured { .. } => "Measured",
             Self::Stored { .. } => "Stored",
         })
     }
@@ -63,6 +76,7 @@ impl Extras {
             let held = match extra.content {
                 making::Content::Bytes(bytes) => Held::Bytes(bytes.into()),
                 making::Content::Stream(open) => Held::Unopened(Mutex::new(Some(open))),
+                making::Content::Measured(open) => Held::Unmeasured(Mutex::new(Some(open))),
             };
             let folder = folders.entry(extra.kind.name()).or_default();
             if !named || folder.insert(extra.file.clone(), held).is_some() {
@@ -85,24 +99,39 @@ impl Extras {
         let held = self.folders.values().flat_map(BTreeMap::values);
         held.map(|held| match held {
             Held::Bytes(bytes) => bytes.len() as u64,
-            Held::Stored { length, .. } => *length,
-            Held::Unopened(_) => 0,
+            Held::Stored { length, .. } | Held::Measured { length, .. } => *length,
+            Held::Unopened(_) | Held::Unmeasured(_) => 0,
         })
         .sum()
     }
 
     /// The next stream that is longer than what is kept in memory, with all of
-    /// it; shorter ones on the way are kept. None when no stream is left.
+    /// it; shorter ones on the way are kept, and so are those of known length, as
+    /// far as there is room for them. None when no stream is left.
     pub(super) fn next_long_stream(
         &mut self,
         problems: &Problems,
     ) -> Result<Option<(Name, Long)>, PointsError> {
+        let mut waiting = self.waiting();
+        let mut unmeasured = self.unmeasured();
         for (kind, folder) in &mut self.folders {
             for (file, held) in folder {
-                let Held::Unopened(open) = held else { continue };
-                let open = open.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-                match begin(open.expect("a stream that was opened is held otherwise")) {
+                let begun = match held {
+                    Held::Unopened(open) => begin(taken(open)),
+                    Held::Unmeasured(open) => {
+                        unmeasured -= 1;
+                        let has_room =
+                            |length: u64| unmeasured == 0 || waiting.saturating_add(length) <= WAITING_BYTES;
+                        begin_measured(taken(open), has_room)
+                    }
+                    _ => continue,
+                };
+                match begun {
                     Ok(Begun::Whole(bytes)) => *held = Held::Bytes(bytes.into()),
+                    Ok(Begun::Waiting(reader, length)) => {
+                        waiting += length;
+                        *held = Held::Measured { reader: Mutex::new(Some(reader)), length };
+                    }
                     Ok(Begun::Long(long)) => return Ok(Some(((*kind, file.clone()), long))),
                     Err(cause) => {
                         problems.add(format!("{kind} `{file}`: {cause}"));
@@ -112,6 +141,17 @@ impl Extras {
             }
         }
         Ok(None)
+    }
+
+    /// Bytes of the copies that wait.
+    fn waiting(&self) -> u64 {
+        let held = self.folders.values().flat_map(BTreeMap::values);
+        held.map(|held| if let Held::Measured { length, .. } = held { *length } else { 0 }).sum()
+    }
+
+    fn unmeasured(&self) -> usize {
+        let held = self.folders.values().flat_map(BTreeMap::values);
+        held.filter(|held| matches!(held, Held::Unmeasured(_))).count()
     }
 
     /// The one file in `tree` is the stream of this name.
@@ -130,7 +170,7 @@ impl Extras {
     }
 
     /// Folders before what they hold, in the order of names.
-    pub(super) fn entries(&self) -> Vec<ReadSourceEntry<Content>> {
+    pub(super) fn entries(&self, problems: &Problems) -> Vec<ReadSourceEntry<Content>> {
         let top = PathBuf::from(RESERVED);
         let mut entries = Vec::new();
         if self.folders.is_empty() {
@@ -141,7 +181,7 @@ impl Extras {
             let below = top.join(kind);
             entries.push(folder(below.clone()));
             for (name, held) in files {
-                entries.extend(held.entry(below.join(name)));
+                entries.extend(held.entry(below.join(name), problems));
             }
         }
         entries
@@ -149,14 +189,19 @@ impl Extras {
 }
 
 impl Held {
-    fn entry(&self, path: PathBuf) -> Option<ReadSourceEntry<Content>> {
-        let (length, reader): (u64, Box<dyn Read + Send>) = match self {
+    fn entry(&self, path: PathBuf, problems: &Problems) -> Option<ReadSourceEntry<Content>> {
+        let (length, reader): (u64, Reader) = match self {
             Self::Bytes(bytes) => (bytes.len() as u64, Box::new(Cursor::new(Arc::clone(bytes)))),
             Self::Stored { indexed, content, length } => {
                 (*length, Box::new(Stored::of(Arc::clone(indexed), content.clone())))
             }
-            // The streams are all read before the entries are asked for.
-            Self::Unopened(_) => return None,
+            Self::Measured { reader, length } => {
+                let reader = reader.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+                let (shown, problems) = (path.display().to_string(), problems.clone());
+                (*length, Box::new(Exact { reader, left: *length, shown, problems }))
+            }
+            // The streams are all opened before the entries are asked for.
+            Self::Unopened(_) | Self::Unmeasured(_) => return None,
         };
         Some(file(path, length, reader))
     }
@@ -167,7 +212,7 @@ fn folder(path: PathBuf) -> ReadSourceEntry<Content> {
     ReadSourceEntry { path, node, open: None }
 }
 
-fn file(path: PathBuf, length: u64, reader: Box<dyn Read + Send>) -> ReadSourceEntry<Content> {
+fn file(path: PathBuf, length: u64, reader: Reader) -> ReadSourceEntry<Content> {
     let node = node::made(path.file_name().unwrap_or_default(), NodeType::File, length);
     ReadSourceEntry { path, node, open: Some(Content::Reader(reader)) }
 }
@@ -175,10 +220,24 @@ fn file(path: PathBuf, length: u64, reader: Box<dyn Read + Send>) -> ReadSourceE
 enum Begun {
     Whole(Vec<u8>),
     Long(Long),
+    Waiting(Reader, u64),
+}
+
+fn taken<T>(open: &mut Mutex<Option<T>>) -> T {
+    let open = open.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+    open.expect("a stream that was opened is held otherwise")
+}
+
+fn begin_measured(open: OpenMeasured, has_room: impl FnOnce(u64) -> bool) -> io::Result<Begun> {
+    let (reader, length) = open()?;
+    if has_room(length) {
+        return Ok(Begun::Waiting(reader, length));
+    }
+    Ok(Begun::Long(Cursor::new(Vec::new()).chain(reader)))
 }
 
 /// A stream from its very beginning.
-pub(super) type Long = io::Chain<Cursor<Vec<u8>>, Box<dyn Read + Send>>;
+pub(super) type Long = io::Chain<Cursor<Vec<u8>>, Reader>;
 
 fn begin(open: Open) -> io::Result<Begun> {
     let mut reader = open()?;
@@ -188,6 +247,33 @@ fn begin(open: Open) -> io::Result<Begun> {
         return Ok(Begun::Whole(bytes));
     }
     Ok(Begun::Long(Cursor::new(bytes).chain(reader)))
+}
+
+/// As many bytes as were announced; fewer are a problem.
+struct Exact {
+    reader: Reader,
+    left: u64,
+    shown: String,
+    problems: Problems,
+}
+
+impl Read for Exact {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        if most == 0 {
+            return Ok(0);
+        }
+        let answer = match self.reader.read(&mut buffer[..most]) {
+            Ok(0) => Err(io::Error::other("it is shorter than it said")),
+            other => other,
+        };
+        match &answer {
+            Ok(count) => self.left -= *count as u64,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => self.problems.add(format!("`{}`: {error}", self.shown)),
+        }
+        answer
+    }
 }
 
 /// One stream as a source of its own, which learns how long it is.

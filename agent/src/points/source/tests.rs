@@ -90,6 +90,33 @@ fn what_programs_say_lies_in_files_of_its_own_with_its_true_length() {
     }
 }
 
+/// `gives` may be another length than what is `said`.
+fn measured(said: u64, gives: u64) -> making::Content {
+    making::Content::Measured(Box::new(move || {
+        let reader: Box<dyn Read + Send> = Box::new(program(gives, false));
+        Ok((reader, said))
+    }))
+}
+
+#[test]
+fn what_has_a_length_beforehand_is_read_once_and_to_that_length() {
+    let vault = vault();
+    let lengths = [("a", 9_000_000, 9_000_000), ("b", 0, 0), ("c", 70_000, 90_000)];
+    let extras = lengths.map(|(name, said, gives)| extra(PieceKind::Database, name, measured(said, gives)));
+    let tree = vault.store_with(&[path("/host/top")], extras.into()).unwrap();
+    let directory = fs::File::open(vault.path("host")).unwrap();
+    restore::restore(&vault.indexed(), &vault.node(tree, ".sternway"), directory.as_fd(), "extras").unwrap();
+    for (name, said, _) in lengths {
+        let mut expected = Vec::new();
+        program(said, false).read_to_end(&mut expected).unwrap();
+        assert_eq!(vault.node(tree, &format!(".sternway/database/{name}")).meta.size, said);
+        assert!(fs::read(vault.path("host/extras/database").join(name)).unwrap() == expected, "{name}");
+    }
+    let short = extra(PieceKind::Database, "short", measured(70_000, 60_000));
+    let error = vault.store_with(&[], vec![short]).unwrap_err();
+    assert!(error.to_string().contains("shorter than it said"), "{error}");
+}
+
 #[test]
 fn a_program_that_fails_fails_the_whole_point() {
     for length in [0, 5_000, 20_000_000] {
