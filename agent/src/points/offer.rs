@@ -4,8 +4,9 @@
 //! moment from which the point is there, and the unfinished ones go. Whoever
 //! dies in between leaves what nobody is offered and the next making takes away.
 //!
-//! The index is read whole once. What comes after looks into the part that was
-//! written since, and asks the rest only for what is not in it.
+//! The index is read whole twice: for packs that are lost, and to store. What
+//! comes after looks into the part that was written since, and asks the rest
+//! only for what is not in it.
 
 mod join;
 
