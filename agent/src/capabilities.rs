@@ -1,10 +1,16 @@
 //! What the agent can lend to a step, in plain Rust: each power is usable and
 //! testable without a sandbox, and knows nothing of grants.
 
+pub mod clusters;
 pub mod databases;
 pub mod files;
 pub mod http;
+pub mod mail;
+pub mod programs;
+pub mod secrets;
 pub mod services;
+pub mod sockets;
+pub mod systemd;
 
 use serde::{Deserialize, Serialize};
 

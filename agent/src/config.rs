@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use sternway_core::grant::Grant;
 use sternway_core::ids::HostName;
 use sternway_core::time::Millis;
 use sternway_core::trust::{Keyring, KeyringError, KeyringFile};
@@ -15,6 +16,11 @@ pub use points::{
     Component, Database, DatabaseSource, Keep, Mysql, PointService, PointsConfig, Ready, Schedule, Scrub,
     SecretsError, Version,
 };
+
+/// The powers that are no program's.
+const POWERS: [&str; 10] = [
+    "files", "points", "services", "systemd", "http", "secrets", "databases", "sockets", "mail", "clusters",
+];
 
 /// As written; see `docs/operating.md` for every key.
 #[derive(Debug, Clone, Deserialize)]
@@ -56,20 +62,25 @@ pub struct Identity {
     pub server_authority: PathBuf,
 }
 
-/// Nothing is permitted that is not named.
+/// Power to scopes, `*` for all of them. Nothing is permitted that is not named.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Permit {
-    #[serde(default)]
-    pub files: Vec<String>,
-    #[serde(default)]
-    pub databases: Vec<String>,
-    #[serde(default)]
-    pub points: Vec<String>,
-    #[serde(default)]
-    pub services: Vec<String>,
-    #[serde(default)]
-    pub http: Vec<String>,
+#[serde(transparent)]
+pub struct Permit(BTreeMap<String, Vec<String>>);
+
+impl Permit {
+    pub fn grants(&self) -> Vec<Grant> {
+        let grant = |(power, scopes): (&String, &Vec<String>)| Grant {
+            power: power.clone(),
+            scopes: scopes.clone(),
+        };
+        self.0.iter().map(grant).collect()
+    }
+
+    /// A power nobody knows is a slip of the pen, and would permit nothing in silence.
+    fn unknown(&self) -> Option<&str> {
+        let known = |power: &str| POWERS.contains(&power) || programs::POWERS.contains(&power);
+        self.0.keys().map(String::as_str).find(|power| !known(power))
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -119,6 +130,8 @@ pub enum ConfigError {
     },
     #[error("`{}` is not as expected: {cause}", path.display())]
     Parse { path: PathBuf, cause: String },
+    #[error("`{}` permits `{power}`, which is no power: {known}", path.display())]
+    Power { path: PathBuf, power: String, known: String },
     #[error("`{}` describes rollback points that cannot be made: {}", path.display(), problems.join("; "))]
     Points { path: PathBuf, problems: Vec<String> },
     #[error("the keyring `{}` cannot be trusted", path.display())]
@@ -166,6 +179,10 @@ impl Config {
         }
         for service in &mut config.points.services {
             service.scratch = config.state.join("scratch");
+        }
+        if let Some(power) = config.permit.unknown() {
+            let known = POWERS.iter().chain(programs::POWERS).copied().collect::<Vec<_>>().join(", ");
+            return Err(ConfigError::Power { path: path.to_path_buf(), power: power.to_owned(), known });
         }
         let problems = config.points.problems();
         if !problems.is_empty() {
@@ -233,14 +250,16 @@ mod tests {
         let config = load(GOOD).unwrap();
         assert_eq!(config.watch_every, Millis(200));
         assert_eq!(config.identity.server_authority, Path::new("/etc/sternway/server-ca.pem"));
-        assert_eq!(config.permit.files, ["/opt/hello"]);
-        assert!(config.permit.http.is_empty());
+        let files = Grant { power: "files".into(), scopes: vec!["/opt/hello".into()] };
+        assert_eq!(config.permit.grants(), [files]);
     }
 
     #[test]
     fn a_misspelt_key_or_unit_is_an_error_with_its_line() {
         let error = load(&GOOD.replace("keyring", "keyrng")).unwrap_err().to_string();
         assert!(error.contains("keyrng"), "{error}");
+        let error = load(&GOOD.replace("files =", "fils =")).unwrap_err().to_string();
+        assert!(error.contains("`fils`") && error.contains("files, points"), "{error}");
         let error = load(&GOOD.replace("200ms", "200")).unwrap_err().to_string();
         assert!(error.contains("needs its unit"), "{error}");
     }

@@ -4,14 +4,15 @@
 //! same; whatever was done has to be undone to the byte.
 //!
 //! Reading order: [`case`] (what an author writes), [`trees`] (a tree laid out,
-//! and the picture taken of it), [`peer`] (what answers HTTP), [`stage`] (the
-//! host itself), [`door`] (who stops, fails and answers calls), [`conduct`]
+//! and the picture taken of it), [`peer`] (what answers HTTP), [`outside`]
+//! (real units, containers, databases), [`stage`] (the host itself), [`door`] (who stops, fails and answers calls), [`conduct`]
 //! (the step as an agent carries it out), [`checks`], [`report`].
 
 mod case;
 mod checks;
 mod conduct;
 mod door;
+mod outside;
 mod peer;
 mod report;
 mod stage;
@@ -211,6 +212,9 @@ impl Harness {
     ) -> Result<Report, ConformanceError> {
         if case.needs_root() && !rustix::process::geteuid().is_root() {
             return Ok(Report::skipped(case, subject.manifest(), "it needs root"));
+        }
+        if let Some(why) = outside::cannot(case) {
+            return Ok(Report::skipped(case, subject.manifest(), &why));
         }
         let stage = stage::Stage::new(self, case, subject.manifest())?;
         checks::Proof::new(subject, case, stage).run(only)

@@ -8,10 +8,13 @@
 
 mod cancel;
 mod interceptor;
+mod outside;
 mod policy;
 mod recorder;
 mod request;
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -21,15 +24,20 @@ use sternway_core::ids::Digest;
 
 pub use cancel::Cancel;
 pub use interceptor::{Interceptor, Told};
+pub use outside::{ProgramCall, SocketCall, SystemdCall};
 pub use policy::HostPolicy;
 pub use recorder::{CallRecorder, MemoryRecorder, RecordError};
 pub use request::{Effect, Mark, Reply, Request};
 
-use crate::capabilities::databases;
-use crate::capabilities::files::Files;
+use crate::capabilities::clusters::Clusters;
+use crate::capabilities::files::{Files, HostPath};
 use crate::capabilities::http::HttpClient;
+use crate::capabilities::mail::Mailer;
+use crate::capabilities::programs::Programs;
+use crate::capabilities::secrets::Secrets;
 use crate::capabilities::services::Services;
-use crate::capabilities::{ErrorKind, HostError};
+use crate::capabilities::systemd::Systemd;
+use crate::capabilities::{ErrorKind, HostError, databases, sockets};
 use crate::crash;
 use crate::points::{self, Points};
 
@@ -143,6 +151,40 @@ pub struct Powers {
     pub services: Services,
     /// Connections of this phase.
     pub http: HttpClient,
+    /// What is there once on a host, for all its steps.
+    pub outside: Arc<Outside>,
+}
+
+/// What is there once on a host: its service manager, programs and credentials.
+#[derive(Debug)]
+pub struct Outside {
+    /// The system's units.
+    pub systemd: Systemd,
+    /// Programs by their forms.
+    pub programs: Programs,
+    /// The relay for mail.
+    pub mailer: Mailer,
+    /// What is filled in where a plugin writes a name.
+    pub secrets: Secrets,
+    /// Kubernetes.
+    pub clusters: Clusters,
+}
+
+impl Outside {
+    /// With nothing configured: our own forms of programs, and no credentials.
+    ///
+    /// # Panics
+    /// Our own forms make no sense, which a test of theirs would have told.
+    pub fn bare(state: &Path) -> Self {
+        let programs = Programs::new(state.join("programs"), Vec::new(), BTreeMap::new(), Vec::new());
+        Self {
+            systemd: Systemd::new(),
+            programs: programs.expect("our own forms are sound"),
+            mailer: Mailer::none(),
+            secrets: Secrets::default(),
+            clusters: Clusters::default(),
+        }
+    }
 }
 
 /// What the gate decides by and acts with, for one phase of one step.
@@ -153,6 +195,10 @@ pub struct GateParts {
     pub policy: HostPolicy,
     /// The rollback point of this run; no other can be named.
     pub point: Option<String>,
+    /// Names this step of this run, and no other: programs run under it.
+    pub step: String,
+    /// 1 for the first try.
+    pub attempt: u32,
     /// What acts.
     pub powers: Powers,
     /// Where marks, intents and results are made durable.
@@ -309,8 +355,17 @@ impl Gate {
     fn check_grants(&self, request: &Request, scope: Option<&str>) -> Result<(), HostError> {
         let Some(power) = request.power() else { return Ok(()) };
         let name = request.name();
-        policy::check(power, name, scope, &self.parts.grants, "granted to this step")?;
-        policy::check_host(power, name, scope, &self.parts.policy)?;
+        self.check_grant(power, name, scope)?;
+        for (power, scope) in request.further() {
+            self.check_grant(power, name, Some(&scope))?;
+        }
+        if let Request::Programs(called) = request
+            && let Some(call) = called.call()
+        {
+            for path in self.parts.powers.outside.programs.file_scopes(call)? {
+                self.check_grant("files", name, Some(&path))?;
+            }
+        }
         if let Some(id) = request.point()
             && self.parts.point.as_deref() != Some(id)
         {
@@ -324,6 +379,11 @@ impl Gate {
             ));
         }
         Ok(())
+    }
+
+    fn check_grant(&self, power: &str, call: &str, scope: Option<&str>) -> Result<(), HostError> {
+        policy::check(power, call, scope, &self.parts.grants, "granted to this step")?;
+        policy::check_host(power, call, scope, &self.parts.policy)
     }
 
     fn act_recorded(&mut self, request: &Request) -> Result<Reply, HostError> {
@@ -348,10 +408,16 @@ impl Gate {
             Request::FilesGetAttributes { .. }
             | Request::FilesGetDigest { .. }
             | Request::FilesRead { .. }
+            | Request::FilesReadTail { .. }
+            | Request::FilesFind { .. }
             | Request::FilesNames { .. }
             | Request::FilesStageBytes { .. }
             | Request::FilesStageCopy { .. }
             | Request::FilesStageOwnership { .. }
+            | Request::FilesStageArchive { .. }
+            | Request::FilesStageLink { .. }
+            | Request::FilesStagePutBack { .. }
+            | Request::FilesStageRemoval { .. }
             | Request::FilesDiscard { .. }
             | Request::FilesSwitchTo { .. }
             | Request::FilesTakeAway { .. }
@@ -394,10 +460,20 @@ impl Gate {
             Request::FilesGetAttributes { at, .. } => Reply::Attributes(files.attributes(*at, &path)?),
             Request::FilesGetDigest { at, .. } => Reply::DigestIfAny(files.digest(*at, &path)?),
             Request::FilesRead { at, bytes_max, .. } => Reply::Bytes(files.read(*at, &path, *bytes_max)?),
+            Request::FilesReadTail { at, bytes_max, .. } => {
+                Reply::Bytes(files.read_tail(*at, &path, *bytes_max)?)
+            }
+            Request::FilesFind { at, suffix, .. } => Reply::Texts(files.find(*at, &path, suffix)?),
             Request::FilesNames { at, .. } => Reply::Texts(files.names(*at, &path)?),
             Request::FilesStageBytes { data, .. } => Reply::Digest(files.stage_bytes(&path, data)?),
             Request::FilesStageCopy { .. } => Reply::Digest(files.stage_copy(&path)?),
             Request::FilesStageOwnership { to, .. } => Reply::Digest(files.stage_ownership(&path, to)?),
+            Request::FilesStageArchive { archive, bytes_max, .. } => {
+                Reply::Digest(files.stage_archive(&path, &HostPath::parse(archive)?, *bytes_max)?)
+            }
+            Request::FilesStageLink { target, .. } => Reply::Digest(files.stage_link(&path, target)?),
+            Request::FilesStagePutBack { suffix, .. } => Reply::Texts(files.stage_put_back(&path, suffix)?),
+            Request::FilesStageRemoval { inside, .. } => Reply::Texts(files.stage_removal(&path, inside)?),
             Request::FilesDiscard { .. } => {
                 files.discard(&path)?;
                 Reply::Done
@@ -464,7 +540,6 @@ impl Gate {
             Request::ServicesStop { name, timeout_ms } => {
                 Reply::Status(powers.services.stop(name, self.within(*timeout_ms), &give_up)?)
             }
-            Request::HttpSend(request) => Reply::Response(powers.http.send(request, self.deadline)?),
             Request::DatabasesInspect { at, .. } => {
                 let path = request.path()?;
                 Reply::Health(databases::inspect(&powers.files, *at, &path, self.deadline)?)
@@ -477,7 +552,84 @@ impl Gate {
                 databases::settle(&powers.files, &request.path()?, self.deadline)?;
                 Reply::Done
             }
-            _ => unreachable!("files, points and journal were handled before"),
+            Request::Systemd(call) => self.systemd(call)?,
+            Request::Programs(call) => self.programs(call)?,
+            _ => self.network(request)?,
+        })
+    }
+
+    fn systemd(&self, call: &SystemdCall) -> Result<Reply, HostError> {
+        let systemd = &self.parts.powers.outside.systemd;
+        let give_up = || self.cancel.is_cancelled();
+        Ok(match call {
+            SystemdCall::GetUnit { name } => Reply::Unit(Box::new(systemd.unit(name)?)),
+            SystemdCall::Lines { name, since_ms, lines_max } => {
+                Reply::Texts(systemd.lines(name, *since_ms, *lines_max)?)
+            }
+            SystemdCall::RunJob { name, job, timeout_ms } => {
+                Reply::Unit(Box::new(systemd.run_job(name, *job, self.within(*timeout_ms), &give_up)?))
+            }
+            SystemdCall::Kill { name } => {
+                systemd.kill(name)?;
+                Reply::Done
+            }
+            SystemdCall::ResetFailed { name } => {
+                systemd.reset_failed(name)?;
+                Reply::Done
+            }
+            SystemdCall::ChangeFile { name, change } => Reply::Changed(systemd.change_file(name, *change)?),
+            SystemdCall::DaemonReload => {
+                systemd.daemon_reload()?;
+                Reply::Done
+            }
+        })
+    }
+
+    fn programs(&self, call: &ProgramCall) -> Result<Reply, HostError> {
+        let (programs, files) = (&self.parts.powers.outside.programs, &self.parts.powers.files);
+        let real = |place, path: &str| files.real_path(place, &HostPath::parse(path)?);
+        let give_up = || self.cancel.is_cancelled();
+        let on_line = |line: &str| self.parts.sink.line(Level::Info, line);
+        let until = |timeout_ms: u64| Instant::now() + self.within(timeout_ms);
+        Ok(match call {
+            ProgramCall::Has { form } => Reply::Changed(programs.has(form)?),
+            ProgramCall::Ask(call) => {
+                Reply::Ended(programs.ask(&real, call, until(call.timeout_ms), &give_up, &on_line)?)
+            }
+            ProgramCall::Stage(call) => {
+                Reply::Ended(programs.stage(&real, call, until(call.timeout_ms), &give_up, &on_line)?)
+            }
+            ProgramCall::Run { key, call } => {
+                let (step, attempt) = (&self.parts.step, self.parts.attempt);
+                let deadline = until(call.timeout_ms);
+                let (key, name) = (format!("{step}/{key}"), format!("{step}-{attempt}"));
+                Reply::Ended(programs.run(&key, &name, &real, call, deadline, &give_up, &on_line)?)
+            }
+        })
+    }
+
+    fn network(&self, request: &Request) -> Result<Reply, HostError> {
+        let powers = &self.parts.powers;
+        let give_up = || self.cancel.is_cancelled();
+        Ok(match request {
+            Request::HttpSend(request) => {
+                let secrets = &powers.outside.secrets;
+                Reply::Response(powers.http.send_with(secrets, request, self.deadline)?)
+            }
+            Request::Sockets(SocketCall::Probe { address, timeout_ms }) => {
+                Reply::Count(sockets::probe(address, self.within(*timeout_ms))?)
+            }
+            Request::Sockets(SocketCall::Ask(exchange) | SocketCall::Tell(exchange)) => {
+                Reply::Bytes(sockets::exchange(exchange, self.within(exchange.timeout_ms), &give_up)?)
+            }
+            Request::MailSend { to, subject, body, key } => {
+                powers.outside.mailer.send(to, subject, body, key, self.deadline)?;
+                Reply::Done
+            }
+            Request::ClustersSend(request) => {
+                Reply::ClusterResponse(powers.outside.clusters.send(request, self.deadline)?)
+            }
+            _ => unreachable!("everything else was handled before"),
         })
     }
 

@@ -90,15 +90,6 @@ impl Host {
 
     /// What this host permits, whoever signs.
     pub fn policy(&self) -> HostPolicy {
-        let permit = &self.config.permit;
-        let permits = [
-            ("files", &permit.files),
-            ("databases", &permit.databases),
-            ("points", &permit.points),
-            ("services", &permit.services),
-            ("http", &permit.http),
-        ]
-        .map(|(power, scopes)| Grant { power: power.into(), scopes: scopes.clone() });
-        HostPolicy { permits: permits.into() }
+        HostPolicy { permits: self.config.permit.grants() }
     }
 }

@@ -253,6 +253,7 @@ impl Steps {
             points,
             services: self.host.services().clone(),
             http: HttpClient::new(),
+            outside: Arc::clone(self.host.outside()),
         };
         let recorder = recorder::JournalRecorder::new(Arc::clone(&self.journal), plan.id(), call.step);
         let sink = StepSink { outbox: self.outbox.get().cloned(), plan: plan.id(), step: call.step };
@@ -260,6 +261,8 @@ impl Steps {
             grants,
             policy: self.host.policy(),
             point: call.point.clone(),
+            step: format!("{}-{}", plan.id().short(), call.step + 1),
+            attempt: call.attempt,
             powers,
             recorder: Arc::new(recorder),
             sink: Arc::new(sink),

@@ -10,9 +10,10 @@ use crate::manifest::PowerAsk;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
-    /// `files`, `services`, `http`, `databases` or `points`.
+    /// `files`, `points`, `services`, `systemd`, `http`, `secrets`, `databases`, `sockets`,
+    /// `mail`, `clusters`, or the first part of a program's form: `postgres`, `git` ...
     pub power: String,
-    /// Paths, service names or URLs; sorted and unique. Empty grants nothing.
+    /// Paths, names, addresses or URLs; sorted and unique. Empty grants nothing.
     pub scopes: Vec<String>,
 }
 
@@ -25,8 +26,9 @@ pub fn asked(powers: &[PowerAsk], settings: &Value, undo: Option<&Value>) -> Vec
             let mut scopes: Vec<String> = ask
                 .scope_from
                 .iter()
-                .flat_map(|key| [settings.get(key), undo.and_then(|undo| undo.get(key))])
-                .flatten()
+                .flat_map(|place| [Some(settings), undo].map(|settings| (settings, place)))
+                .filter_map(|(settings, place)| Some((settings?, place)))
+                .flat_map(|(settings, place)| at(settings, place))
                 .flat_map(texts)
                 .collect();
             scopes.sort();
@@ -34,6 +36,19 @@ pub fn asked(powers: &[PowerAsk], settings: &Value, undo: Option<&Value>) -> Vec
             (!scopes.is_empty()).then(|| Grant { power: ask.name.clone(), scopes })
         })
         .collect()
+}
+
+/// What stands at a place in settings: keys with dots between them, and `*` for
+/// every value of a table or list.
+pub fn at<'v>(settings: &'v Value, place: &str) -> Vec<&'v Value> {
+    place.split('.').fold(vec![settings], |found, key| {
+        let below = found.into_iter().flat_map(|value| match (key, value) {
+            ("*", Value::Object(table)) => table.values().collect::<Vec<_>>(),
+            ("*", Value::Array(items)) => items.iter().collect(),
+            _ => value.get(key).into_iter().collect(),
+        });
+        below.collect()
+    })
 }
 
 fn texts(value: &Value) -> Vec<String> {
@@ -72,5 +87,23 @@ mod tests {
             ]
         );
         assert_eq!(asked(&asks, &json!({}), None), []);
+    }
+
+    #[test]
+    fn a_scope_may_stand_deeper_and_be_every_value_of_a_table() {
+        let settings = json!({
+            "unpack": { "/opt/app": "/srv/app.tar" },
+            "upstream": { "file": "/etc/nginx/up.conf" },
+            "checks": [{ "url": "http://a/" }, { "url": "http://b/" }],
+        });
+        let scopes = |place: &str| {
+            let ask = PowerAsk { name: "x".into(), scope_from: vec![place.into()], reason: String::new() };
+            asked(&[ask], &settings, None).into_iter().flat_map(|grant| grant.scopes).collect::<Vec<_>>()
+        };
+        assert_eq!(scopes("unpack"), ["/opt/app"]);
+        assert_eq!(scopes("unpack.*"), ["/srv/app.tar"]);
+        assert_eq!(scopes("upstream.file"), ["/etc/nginx/up.conf"]);
+        assert_eq!(scopes("checks.*.url"), ["http://a/", "http://b/"]);
+        assert_eq!(scopes("upstream.none"), [""; 0]);
     }
 }

@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 use crate::{Done, build_programs, cargo, carry_out, root};
 
 const TARGET: &str = "wasm32-wasip2";
-const NAMES: [&str; 5] = ["config", "files", "http", "service", "sqlite"];
+/// What makes a folder below `plugins/` a plugin.
+const SCHEMA: &str = "settings.schema.json";
 
 pub(crate) fn run(words: &[String]) -> Done {
     match words {
@@ -81,7 +82,7 @@ fn target_missing() -> Option<String> {
 }
 
 /// The same bytes on every machine: no path of this one is left in them.
-fn build() -> Result<Vec<(&'static str, PathBuf)>, String> {
+fn build() -> Result<Vec<(String, PathBuf)>, String> {
     let plugins = root().join("plugins");
     let target = crate::target_folder()?.join("plugins");
     let mut build = cargo();
@@ -90,7 +91,25 @@ fn build() -> Result<Vec<(&'static str, PathBuf)>, String> {
     build.args(["build", "--release", "--locked", "--workspace", "--target", TARGET]);
     carry_out(&mut build)?;
     let folder = target.join(TARGET).join("release");
-    Ok(NAMES.iter().map(|name| (*name, folder.join(format!("{name}.wasm")))).collect())
+    Ok(names()?.into_iter().map(|name| { let path = component(&folder, &name); (name, path) }).collect())
+}
+
+/// Cargo names a crate's product with underscores.
+fn component(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{}.wasm", name.replace('-', "_")))
+}
+
+/// The plugins that stand in the tree, sorted.
+fn names() -> Result<Vec<String>, String> {
+    let entries = std::fs::read_dir(root().join("plugins")).map_err(|cause| cause.to_string())?;
+    let is_plugin = |entry: &std::fs::DirEntry| entry.path().join(SCHEMA).exists();
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter(is_plugin)
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    Ok(names)
 }
 
 /// As `plugins/BUILD.md` says.

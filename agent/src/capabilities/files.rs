@@ -394,6 +394,22 @@ impl Files {
         tree::path_of(directory, &name).map(Some).map_err(io("find", path))
     }
 
+    /// A path for a program that works on a file or folder, or makes one: what is
+    /// named may be absent, and no link leads to it.
+    pub(crate) fn real_path(&self, at: Place, path: &HostPath) -> Result<std::path::PathBuf, HostError> {
+        let Some((spot, name)) = self.find(at, path)? else { return Err(not_found(path)) };
+        let directory = spot.directory.as_fd();
+        let stat = tree::stat(directory, &name).map_err(io("look at", path))?;
+        if stat.is_some_and(|stat| Kind::of(&stat) == Kind::Symlink) {
+            return Err(HostError::new(
+                ErrorKind::Conflict,
+                "files/is-a-link",
+                format!("`{path}` is a symbolic link, and a program would follow it: name what it leads to"),
+            ));
+        }
+        tree::path_of(directory, &name).map_err(io("find", path))
+    }
+
     /// The SHA-256 of a file's content, when it was read before and nobody
     /// changed the file since.
     pub(crate) fn known_content(&self, real: &std::path::Path) -> Option<[u8; 32]> {

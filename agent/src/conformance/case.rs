@@ -9,6 +9,7 @@ use serde_json::Value;
 use sternway_core::grant::Grant;
 
 use super::{ConformanceError, io};
+use crate::capabilities::programs::{Form, PowerSettings};
 
 /// One case.
 #[derive(Debug, Clone)]
@@ -42,6 +43,31 @@ pub(super) struct CaseFile {
     pub(super) services: Vec<ServiceCase>,
     #[serde(default, rename = "http")]
     pub(super) answers: Vec<AnswerCase>,
+    /// What stands outside of files: units, containers, databases.
+    pub(super) outside: Option<OutsideCase>,
+}
+
+/// Real parts that the case itself knows how to put back and to describe. Words
+/// that begin with `./` are programs of the case's folder; `ROOT` in their
+/// environment is the host's root.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OutsideCase {
+    /// Ends well where the case can be run; its last line says why it cannot.
+    pub(super) can: Vec<String>,
+    /// Puts everything back to the beginning, whatever a trial left.
+    pub(super) reset: Vec<String>,
+    /// Says how it stands, a line `name = state` for each thing.
+    pub(super) picture: Vec<String>,
+    /// Lines that have to stand in the picture after the step.
+    #[serde(default)]
+    pub(super) after: Vec<String>,
+    /// Power to whom and how its programs run, as in the agent's configuration.
+    #[serde(default)]
+    pub(super) power: BTreeMap<String, PowerSettings>,
+    /// Forms of the host's own, as in the agent's configuration.
+    #[serde(default, rename = "program")]
+    pub(super) programs: Vec<Form>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

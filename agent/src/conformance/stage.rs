@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,11 +15,12 @@ use sternway_core::point::{Kind, Origin, PieceKind};
 use super::case::{Case, ServiceCase, Tree, Wanted};
 use super::peer::Peer;
 use super::report::Difference;
-use super::{ConformanceError, Harness, Scratch, io, trees};
+use super::{ConformanceError, Harness, Scratch, io, outside, trees};
 use crate::capabilities::files::{Files, HostPath, HostRoot};
 use crate::capabilities::http::HttpClient;
+use crate::capabilities::programs::Programs;
 use crate::capabilities::services::{ServiceDefinition, Services, State};
-use crate::gate::{CallRecorder, GateParts, HostPolicy, Powers, Silent};
+use crate::gate::{CallRecorder, GateParts, HostPolicy, Outside, Powers, Silent};
 use crate::points::Points;
 use crate::points::making::{Making, nobody};
 
@@ -85,6 +87,10 @@ impl Picture {
 /// The host of one case.
 #[derive(Debug)]
 pub(super) struct Stage {
+    case: Case,
+    outside: Arc<Outside>,
+    /// Each trial is a run of its own to the host's programs.
+    trial: AtomicU64,
     scratch: Scratch,
     services: Services,
     kept: Vec<ServiceCase>,
@@ -143,7 +149,11 @@ impl Stage {
                 (Some(points), Some(id))
             }
         };
+        let outside = Arc::new(outside_of(harness, case, &scratch)?);
         Ok(Self {
+            case: case.clone(),
+            outside,
+            trial: AtomicU64::new(0),
             scratch,
             services,
             kept: file.services.clone(),
@@ -181,6 +191,10 @@ impl Stage {
             std::fs::remove_dir_all(&root).map_err(io("clear", &root))?;
         }
         trees::copy(&self.scratch.0.join("template"), &root)?;
+        if let Some(parts) = &self.case.file.outside {
+            outside::reset(&self.case, parts, &root)?;
+        }
+        self.trial.fetch_add(1, Ordering::Relaxed);
         for service in &self.kept {
             let mut status = self.services.status(&service.name)?;
             if service.before == Wanted::Running && status.state != State::Running {
@@ -212,6 +226,9 @@ impl Stage {
             things.insert(format!("service {}", service.name), said);
         }
         things.extend(self.peer.kept());
+        if let Some(parts) = &self.case.file.outside {
+            things.extend(outside::picture(&self.case, parts, &self.root())?);
+        }
         Ok(Picture { things, renewed, beside })
     }
 
@@ -264,6 +281,12 @@ impl Stage {
                 false => wanted.renewed.remove(&service.name),
             };
         }
+        for line in case.file.outside.iter().flat_map(|outside| &outside.after) {
+            let Some((name, state)) = line.split_once(" = ") else {
+                return Err(case.wrong(&format!("`{line}` in `after` is no `name = state`")));
+            };
+            wanted.things.insert(format!("outside {name}"), state.to_owned());
+        }
         for answer in &case.file.answers {
             if let Some(after) = &answer.after {
                 wanted.things.insert(format!("http {}", answer.path), format!("{after:?}"));
@@ -284,11 +307,14 @@ impl Stage {
             grants: granted.cloned().collect(),
             policy: HostPolicy { permits: self.grants.iter().map(any).collect() },
             point: self.point.clone(),
+            step: format!("{RUN}-{}", self.trial.load(Ordering::Relaxed)),
+            attempt: 1,
             powers: Powers {
                 files: self.files()?,
                 points: self.points.clone(),
                 services: self.services.clone(),
                 http: HttpClient::new(),
+                outside: Arc::clone(&self.outside),
             },
             recorder,
             sink: Arc::new(Silent),
@@ -319,6 +345,16 @@ impl Drop for Stage {
             }
         }
     }
+}
+
+/// As a host that is configured as the case says.
+fn outside_of(harness: &Harness, case: &Case, scratch: &Scratch) -> Result<Outside, ConformanceError> {
+    let bare = Outside::bare(&scratch.0);
+    let Some(parts) = &case.file.outside else { return Ok(bare) };
+    let state = scratch.0.join("programs");
+    let programs = Programs::new(state, harness.keeper.clone(), parts.power.clone(), parts.programs.clone());
+    let programs = programs.map_err(|cause| case.wrong(&cause.to_string()))?;
+    Ok(Outside { programs, ..bare })
 }
 
 /// `${http}` is the peer, `${user}` and `${group}` who runs the harness.

@@ -1,8 +1,11 @@
 //! Is this call within what was granted, and within what this host permits?
 //!
 //! Files, databases and points: the path itself or anything below it, by
-//! components. Services: the exact name. HTTP: scheme, host and port equal,
-//! and the path itself or anything below it, by segments.
+//! components. Services, secrets, sockets and mail: the exact text. Units of
+//! systemd: the name, `.service` being understood. HTTP: scheme, host and port
+//! equal, and the path itself or anything below it, by segments. Clusters:
+//! cluster and namespace. Programs: a path as for files; a name, or one that is
+//! made from it with a double underscore.
 
 use serde::{Deserialize, Serialize};
 use sternway_core::grant::Grant;
@@ -99,10 +102,33 @@ fn covers(power: &str, scope: &str, wanted: &str) -> bool {
             (Ok(scope), Ok(wanted)) => wanted.is_within(&scope),
             _ => false,
         },
-        "services" => !wanted.is_empty() && scope == wanted,
+        "services" | "secrets" | "sockets" | "mail" => !wanted.is_empty() && scope == wanted,
+        "systemd" => !wanted.is_empty() && with_suffix(scope) == with_suffix(wanted),
         "http" => covers_url(scope, wanted),
-        _ => false,
+        "clusters" => covers_namespace(scope, wanted),
+        _ => covers_subject(scope, wanted),
     }
+}
+
+/// `web` is `web.service`, as for systemd itself.
+fn with_suffix(unit: &str) -> String {
+    if unit.contains('.') { unit.to_owned() } else { format!("{unit}.service") }
+}
+
+/// `prod/shop/deployment/web` covers the namespace `prod/shop` and no other.
+fn covers_namespace(scope: &str, wanted: &str) -> bool {
+    let two = |text: &str| text.splitn(3, '/').take(2).map(str::to_owned).collect::<Vec<_>>();
+    let (scope, wanted) = (two(scope), two(wanted));
+    scope == wanted && scope.len() == 2 && scope.iter().all(|part| !part.is_empty())
+}
+
+/// What a program works on: a path, or a name.
+fn covers_subject(scope: &str, wanted: &str) -> bool {
+    if scope.starts_with('/') {
+        return covers("files", scope, wanted);
+    }
+    let made_from = |rest: &str| rest.is_empty() || rest.starts_with("__");
+    !scope.is_empty() && wanted.strip_prefix(scope).is_some_and(made_from)
 }
 
 fn covers_url(scope: &str, wanted: &str) -> bool {
@@ -177,7 +203,34 @@ mod tests {
             ("http", "http://h/a", "http://h/a/../b", false),
             ("http", "http://h/a", "http://h/a/%2e%2e/b", false),
             ("http", "http://h/a", "http://h/b?/a", false),
-            ("unknown", "x", "x", false),
+            ("systemd", "web", "web.service", true),
+            ("systemd", "web.service", "web", true),
+            ("systemd", "web", "web.socket", false),
+            ("systemd", "web", "web2.service", false),
+            ("systemd", "", "", false),
+            ("sockets", "tcp://127.0.0.1:80", "tcp://127.0.0.1:80", true),
+            ("sockets", "tcp://127.0.0.1:80", "tcp://127.0.0.1:8080", false),
+            ("mail", "ops@a.org", "ops@a.org", true),
+            ("mail", "ops@a.org", "evil@a.org", false),
+            ("secrets", "pager", "pager", true),
+            ("secrets", "pager", "pager2", false),
+            ("clusters", "prod/shop/deployment/web", "prod/shop", true),
+            ("clusters", "prod/shop", "prod/shop", true),
+            ("clusters", "prod/shop", "prod/shopping", false),
+            ("clusters", "prod/shop", "dev/shop", false),
+            ("clusters", "prod", "prod", false),
+            ("clusters", "prod/", "prod/", false),
+            ("postgres", "orders", "orders", true),
+            ("postgres", "orders", "orders__sternway_ab12", true),
+            ("postgres", "orders", "orders2", false),
+            ("postgres", "orders", "users", false),
+            ("postgres", "", "orders", false),
+            ("postgres", "", "", false),
+            ("git", "/opt/app", "/opt/app", true),
+            ("git", "/opt/app", "/opt/app/sub", true),
+            ("git", "/opt/app", "/opt/app2", false),
+            ("git", "/opt/app", "/opt/app/../b", false),
+            ("git", "opt", "/opt", false),
         ];
         for (power, scope, wanted, expected) in cases {
             assert_eq!(covers(power, scope, wanted), expected, "{power} {scope} {wanted}");

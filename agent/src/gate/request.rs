@@ -4,11 +4,15 @@
 use serde::{Deserialize, Serialize};
 use sternway_core::point::Point;
 
-use crate::capabilities::HostError;
+use super::outside::{ProgramCall, SocketCall, SystemdCall};
+use crate::capabilities::clusters::{ClusterRequest, ClusterResponse};
 use crate::capabilities::databases::Health;
 use crate::capabilities::files::{Attributes, Digest, HostPath, Ownership, Place};
 use crate::capabilities::http::{self, HttpRequest, HttpResponse};
+use crate::capabilities::programs::Ended;
 use crate::capabilities::services::Status;
+use crate::capabilities::systemd::Unit;
+use crate::capabilities::{HostError, secrets};
 
 /// What a call may do to the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +78,16 @@ pub enum Request {
         path: String,
         bytes_max: u32,
     },
+    FilesReadTail {
+        at: Place,
+        path: String,
+        bytes_max: u32,
+    },
+    FilesFind {
+        at: Place,
+        path: String,
+        suffix: String,
+    },
     FilesNames {
         at: Place,
         path: String,
@@ -89,6 +103,23 @@ pub enum Request {
     FilesStageOwnership {
         path: String,
         to: Ownership,
+    },
+    FilesStageArchive {
+        path: String,
+        archive: String,
+        bytes_max: u64,
+    },
+    FilesStageLink {
+        path: String,
+        target: String,
+    },
+    FilesStagePutBack {
+        path: String,
+        suffix: String,
+    },
+    FilesStageRemoval {
+        path: String,
+        inside: Vec<String>,
     },
     FilesDiscard {
         path: String,
@@ -142,21 +173,37 @@ pub enum Request {
     DatabasesSettle {
         path: String,
     },
+    Systemd(SystemdCall),
+    Programs(ProgramCall),
+    Sockets(SocketCall),
+    MailSend {
+        to: String,
+        subject: String,
+        body: String,
+        key: String,
+    },
+    ClustersSend(ClusterRequest),
 }
 
 impl Request {
-    /// As the contract names the call.
-    pub fn name(&self) -> &'static str {
+    /// As the contract names the call; a program, by its form.
+    pub fn name(&self) -> &str {
         match self {
             Self::JournalBegin { .. } => "journal.begin",
             Self::JournalFinish { .. } => "journal.finish",
             Self::FilesGetAttributes { .. } => "files.get-attributes",
             Self::FilesGetDigest { .. } => "files.get-digest",
             Self::FilesRead { .. } => "files.read",
+            Self::FilesReadTail { .. } => "files.read-tail",
+            Self::FilesFind { .. } => "files.find",
             Self::FilesNames { .. } => "files.names",
             Self::FilesStageBytes { .. } => "files.stage-bytes",
             Self::FilesStageCopy { .. } => "files.stage-copy",
             Self::FilesStageOwnership { .. } => "files.stage-ownership",
+            Self::FilesStageArchive { .. } => "files.stage-archive",
+            Self::FilesStageLink { .. } => "files.stage-link",
+            Self::FilesStagePutBack { .. } => "files.stage-put-back",
+            Self::FilesStageRemoval { .. } => "files.stage-removal",
             Self::FilesDiscard { .. } => "files.discard",
             Self::FilesSwitchTo { .. } => "files.switch-to",
             Self::FilesTakeAway { .. } => "files.take-away",
@@ -172,19 +219,40 @@ impl Request {
             Self::DatabasesInspect { .. } => "databases.inspect",
             Self::DatabasesAsk { .. } => "databases.ask",
             Self::DatabasesSettle { .. } => "databases.settle",
+            Self::Systemd(call) => call.name(),
+            Self::Programs(call) => call.form(),
+            Self::Sockets(call) => call.name(),
+            Self::MailSend { .. } => "mail.send",
+            Self::ClustersSend(_) => "clusters.send",
         }
     }
 
     /// The interface of the contract it belongs to.
-    pub fn interface(&self) -> &'static str {
-        self.name().split('.').next().unwrap_or_default()
+    pub fn interface(&self) -> &str {
+        match self {
+            Self::Programs(_) => "programs",
+            _ => first_part(self.name()),
+        }
     }
 
-    /// The power that must be granted; none for the journal, which every step has.
-    pub fn power(&self) -> Option<&'static str> {
-        match self.interface() {
+    /// The power that must be granted: the interface, or the first part of a
+    /// program's form. None for the journal, which every step has.
+    pub fn power(&self) -> Option<&str> {
+        match first_part(self.name()) {
             "journal" => None,
             power => Some(power),
+        }
+    }
+
+    /// Further powers it needs, with their scopes: a second path, a secret.
+    pub fn further(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::FilesStageArchive { archive, .. } => vec![("files", archive.clone())],
+            Self::HttpSend(request) => {
+                let values = request.headers.iter().map(|(_, value)| value);
+                values.flat_map(|value| secrets::names_in(value)).map(|name| ("secrets", name)).collect()
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -198,6 +266,11 @@ impl Request {
             | Self::ServicesStart { name, .. }
             | Self::ServicesStop { name, .. } => Some(name.clone()),
             Self::HttpSend(request) => Some(request.url.clone()),
+            Self::Systemd(call) => call.unit().map(str::to_owned),
+            Self::Programs(call) => call.on().map(str::to_owned),
+            Self::Sockets(call) => Some(call.address().to_owned()),
+            Self::MailSend { to, .. } => Some(to.clone()),
+            Self::ClustersSend(request) => Some(format!("{}/{}", request.cluster, request.namespace)),
             _ => self.path_text().map(str::to_owned),
         }
     }
@@ -209,6 +282,8 @@ impl Request {
             Self::FilesGetAttributes { .. }
             | Self::FilesGetDigest { .. }
             | Self::FilesRead { .. }
+            | Self::FilesReadTail { .. }
+            | Self::FilesFind { .. }
             | Self::FilesNames { .. }
             | Self::PointsGet { .. }
             | Self::PointsEntries { .. }
@@ -219,6 +294,10 @@ impl Request {
             Self::FilesStageBytes { .. }
             | Self::FilesStageCopy { .. }
             | Self::FilesStageOwnership { .. }
+            | Self::FilesStageArchive { .. }
+            | Self::FilesStageLink { .. }
+            | Self::FilesStagePutBack { .. }
+            | Self::FilesStageRemoval { .. }
             | Self::FilesDiscard { .. }
             | Self::FilesKeepCopy { .. }
             | Self::PointsStage { .. } => Effect::Stage,
@@ -228,7 +307,11 @@ impl Request {
             | Self::ServicesStop { .. }
             | Self::DatabasesSettle { .. } => Effect::Mutate,
             Self::HttpSend(request) if http::only_reads(&request.method) => Effect::Read,
-            Self::HttpSend(_) => Effect::Mutate,
+            Self::ClustersSend(request) if request.method == "GET" => Effect::Read,
+            Self::HttpSend(_) | Self::ClustersSend(_) | Self::MailSend { .. } => Effect::Mutate,
+            Self::Systemd(call) => call.effect(),
+            Self::Programs(call) => call.effect(),
+            Self::Sockets(call) => call.effect(),
         }
     }
 
@@ -251,10 +334,16 @@ impl Request {
             Self::FilesGetAttributes { path, .. }
             | Self::FilesGetDigest { path, .. }
             | Self::FilesRead { path, .. }
+            | Self::FilesReadTail { path, .. }
+            | Self::FilesFind { path, .. }
             | Self::FilesNames { path, .. }
             | Self::FilesStageBytes { path, .. }
             | Self::FilesStageCopy { path }
             | Self::FilesStageOwnership { path, .. }
+            | Self::FilesStageArchive { path, .. }
+            | Self::FilesStageLink { path, .. }
+            | Self::FilesStagePutBack { path, .. }
+            | Self::FilesStageRemoval { path, .. }
             | Self::FilesDiscard { path }
             | Self::FilesSwitchTo { path, .. }
             | Self::FilesTakeAway { path }
@@ -267,6 +356,10 @@ impl Request {
             _ => None,
         }
     }
+}
+
+fn first_part(name: &str) -> &str {
+    name.split('.').next().unwrap_or_default()
 }
 
 /// What a host call answers when it went well.
@@ -289,4 +382,8 @@ pub enum Reply {
     Status(Status),
     Response(HttpResponse),
     Health(Health),
+    Unit(Box<Unit>),
+    Ended(Ended),
+    Count(u64),
+    ClusterResponse(ClusterResponse),
 }

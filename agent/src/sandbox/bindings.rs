@@ -82,6 +82,8 @@ fn mismatch(reply: &Reply) -> Error {
     Error { kind: Kind::Failed, code: "gate/mismatch".to_owned(), message: message.to_owned() }
 }
 
+mod outside;
+
 impl wit::errors::Host for Context {}
 impl step::Host for Context {}
 
@@ -173,6 +175,19 @@ impl wit::files::Host for Context {
         take!(self.pass(&Request::FilesRead { at: place_in(at), path, bytes_max }), Bytes)
     }
 
+    fn read_tail(
+        &mut self,
+        at: wit::files::Place,
+        path: String,
+        bytes_max: u32,
+    ) -> Result<Vec<u8>, Error> {
+        take!(self.pass(&Request::FilesReadTail { at: place_in(at), path, bytes_max }), Bytes)
+    }
+
+    fn find(&mut self, at: wit::files::Place, path: String, suffix: String) -> Result<Vec<String>, Error> {
+        take!(self.pass(&Request::FilesFind { at: place_in(at), path, suffix }), Texts)
+    }
+
     fn names(&mut self, at: wit::files::Place, path: String) -> Result<Vec<String>, Error> {
         take!(self.pass(&Request::FilesNames { at: place_in(at), path }), Texts)
     }
@@ -193,6 +208,28 @@ impl wit::files::Host for Context {
         let wit::files::Ownership { owner, group, file_mode, directory_mode } = to;
         let to = capabilities::files::Ownership { owner, group, file_mode, directory_mode };
         Ok(digest_out(take!(self.pass(&Request::FilesStageOwnership { path, to }), Digest)?))
+    }
+
+    fn stage_archive(
+        &mut self,
+        path: String,
+        archive: String,
+        bytes_max: u64,
+    ) -> Result<wit::files::Digest, Error> {
+        let request = Request::FilesStageArchive { path, archive, bytes_max };
+        Ok(digest_out(take!(self.pass(&request), Digest)?))
+    }
+
+    fn stage_link(&mut self, path: String, target: String) -> Result<wit::files::Digest, Error> {
+        Ok(digest_out(take!(self.pass(&Request::FilesStageLink { path, target }), Digest)?))
+    }
+
+    fn stage_put_back(&mut self, path: String, suffix: String) -> Result<Vec<String>, Error> {
+        take!(self.pass(&Request::FilesStagePutBack { path, suffix }), Texts)
+    }
+
+    fn stage_removal(&mut self, path: String, inside: Vec<String>) -> Result<Vec<String>, Error> {
+        take!(self.pass(&Request::FilesStageRemoval { path, inside }), Texts)
     }
 
     fn discard(&mut self, path: String) -> Result<(), Error> {

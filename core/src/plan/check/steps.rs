@@ -309,13 +309,14 @@ fn point(
         .iter()
         .filter(|power| power.name == "points")
         .flat_map(|power| &power.scope_from)
-        .find(|setting| settings.get(setting.as_str()).is_some());
+        .find(|place| !grant::at(settings, place).is_empty());
     let Some(setting) = reads else { return };
     let already_told = draft.problems.iter().any(|problem| problem.message.starts_with("`point`"));
     if already_told {
         return;
     }
-    let place = with.value.get(setting).map_or(with.span.clone(), |entry| match &entry.node.value {
+    let key = setting.split('.').next().unwrap_or(setting);
+    let place = with.value.get(key).map_or(with.span.clone(), |entry| match &entry.node.value {
         Value::Table(_) => entry.key_span.clone(),
         _ => entry.key_span.start..entry.node.span.end.max(entry.key_span.end),
     });

@@ -168,6 +168,81 @@ pub mod files {
         })
     }
 
+    pub fn read_tail(place: Place, path: &str, bytes_max: u32) -> Result<Vec<u8>, Error> {
+        call("files.read-tail", |world| {
+            let text = at(world, place, path).ok_or_else(|| absent(path))?;
+            let from = text.len().saturating_sub(bytes_max as usize);
+            Ok(text.as_bytes()[from..].to_vec())
+        })
+    }
+
+    /// Contents are texts: a tree is one whose lines are its names.
+    pub fn find(place: Place, path: &str, suffix: &str) -> Result<Vec<String>, Error> {
+        call("files.find", |world| {
+            let text = at(world, place, path).ok_or_else(|| absent(path))?;
+            Ok(text.lines().filter(|name| name.ends_with(suffix)).map(str::to_owned).collect())
+        })
+    }
+
+    pub fn names(place: Place, path: &str) -> Result<Vec<String>, Error> {
+        call("files.names", |world| {
+            let text = at(world, place, path).ok_or_else(|| absent(path))?;
+            Ok(text.lines().map(str::to_owned).collect())
+        })
+    }
+
+    pub fn stage_copy(path: &str) -> Result<Digest, Error> {
+        call("files.stage-copy", |world| {
+            let live = world.live.get(path).cloned().ok_or_else(|| absent(path))?;
+            world.side.insert(path.to_owned(), live.clone());
+            Ok(digest(&live))
+        })
+    }
+
+    pub fn stage_archive(path: &str, archive: &str, bytes_max: u64) -> Result<Digest, Error> {
+        call("files.stage-archive", |world| {
+            let content = world.live.get(archive).cloned().ok_or_else(|| absent(archive))?;
+            if content.len() as u64 > bytes_max {
+                return Err(Error::failed("files/too-large", archive));
+            }
+            world.side.insert(path.to_owned(), content.clone());
+            Ok(digest(&content))
+        })
+    }
+
+    pub fn stage_link(path: &str, target: &str) -> Result<Digest, Error> {
+        call("files.stage-link", |world| {
+            let link = format!("-> {target}");
+            world.side.insert(path.to_owned(), link.clone());
+            Ok(digest(&link))
+        })
+    }
+
+    pub fn stage_put_back(path: &str, suffix: &str) -> Result<Vec<String>, Error> {
+        call("files.stage-put-back", |world| {
+            let side = world.side.get_mut(path).ok_or_else(|| absent(path))?;
+            let back: Vec<String> =
+                side.lines().filter_map(|name| name.strip_suffix(suffix)).map(str::to_owned).collect();
+            let kept =
+                side.lines().filter(|name| !name.ends_with(suffix) && !back.iter().any(|back| back == name));
+            let mut names: Vec<&str> = kept.chain(back.iter().map(String::as_str)).collect();
+            names.sort_unstable();
+            *side = names.join("\n");
+            Ok(back)
+        })
+    }
+
+    pub fn stage_removal(path: &str, inside: &[String]) -> Result<Vec<String>, Error> {
+        call("files.stage-removal", |world| {
+            let side = world.side.get_mut(path).ok_or_else(|| absent(path))?;
+            let (gone, kept): (Vec<&str>, Vec<&str>) =
+                side.lines().partition(|name| inside.iter().any(|inside| inside == name));
+            let gone = gone.into_iter().map(str::to_owned).collect();
+            *side = kept.join("\n");
+            Ok(gone)
+        })
+    }
+
     pub fn discard(path: &str) -> Result<(), Error> {
         call("files.discard", |world| {
             world.side.remove(path);
@@ -348,6 +423,202 @@ pub mod databases {
                 *live = format!("{settled} settled");
             }
             Ok(())
+        })
+    }
+}
+
+pub mod systemd {
+    pub use crate::bindings::sternway::host::systemd::{Active, FileChange, Job, Load, Unit};
+
+    use super::super::world::UnitModel;
+    use super::{absent, call};
+    use crate::Error;
+
+    fn unit(name: &str, model: &UnitModel) -> Unit {
+        let file = match (model.masked, model.enabled) {
+            (true, _) => "masked",
+            (false, true) => "enabled",
+            (false, false) => "disabled",
+        };
+        Unit {
+            name: name.to_owned(),
+            load: if model.masked { Load::Masked } else { Load::Loaded },
+            active: if model.running { Active::Active } else { Active::Inactive },
+            sub: if model.running { "running" } else { "dead" }.to_owned(),
+            unit_file: file.to_owned(),
+            main_pid: model.running.then_some(model.pid),
+            since_ms: None,
+            restarts: 0,
+            outcome: "success".to_owned(),
+            last_exit: None,
+            needs_reload: false,
+            path: format!("/etc/systemd/system/{name}"),
+            drop_ins: vec![],
+        }
+    }
+
+    /// A unit nobody knows is answered as such, as systemd does.
+    pub fn get_unit(name: &str) -> Result<Unit, Error> {
+        call("systemd.get-unit", |world| {
+            Ok(world.units.get(name).map_or_else(
+                || Unit {
+                    load: Load::NotFound,
+                    unit_file: String::new(),
+                    ..unit(name, &UnitModel::default())
+                },
+                |model| unit(name, model),
+            ))
+        })
+    }
+
+    pub fn lines(_: &str, _: u64, _: u32) -> Result<Vec<String>, Error> {
+        call("systemd.lines", |_| Ok(vec![]))
+    }
+
+    pub fn run_job(name: &str, job: Job, _: u64) -> Result<Unit, Error> {
+        call("systemd.run-job", |world| {
+            let model = world.units.get_mut(name).ok_or_else(|| absent(name))?;
+            if model.masked && job != Job::Stop {
+                return Err(Error::conflict("systemd/masked", name));
+            }
+            match job {
+                Job::Stop => model.running = false,
+                Job::Start if model.running => {}
+                Job::Start | Job::Restart => {
+                    (model.running, model.pid) = (true, model.pid + 1);
+                }
+                Job::Reload => model.reloads += 1,
+            }
+            Ok(unit(name, model))
+        })
+    }
+
+    pub fn kill(name: &str) -> Result<(), Error> {
+        call("systemd.kill", |world| {
+            world.units.get_mut(name).ok_or_else(|| absent(name))?.running = false;
+            Ok(())
+        })
+    }
+
+    pub fn reset_failed(_: &str) -> Result<(), Error> {
+        call("systemd.reset-failed", |_| Ok(()))
+    }
+
+    pub fn change_file(name: &str, change: FileChange) -> Result<bool, Error> {
+        call("systemd.change-file", |world| {
+            let model = world.units.get_mut(name).ok_or_else(|| absent(name))?;
+            let before = model.clone();
+            match change {
+                FileChange::Enable => model.enabled = true,
+                FileChange::Disable => model.enabled = false,
+                FileChange::Mask => model.masked = true,
+                FileChange::Unmask => model.masked = false,
+            }
+            Ok(*model != before)
+        })
+    }
+
+    pub fn daemon_reload() -> Result<(), Error> {
+        call("systemd.daemon-reload", |_| Ok(()))
+    }
+}
+
+pub mod programs {
+    pub use crate::bindings::sternway::host::programs::{Call, Ended, Hole};
+
+    use super::super::world::World;
+    use super::call;
+    use crate::Error;
+
+    fn carry_out(world: &mut World, asked: &Call) -> Result<Ended, Error> {
+        match world.programs {
+            Some(model) => model(world, asked),
+            None => Err(Error::not_found("programs/unknown", &asked.form)),
+        }
+    }
+
+    pub fn has(_: &str) -> Result<bool, Error> {
+        call("programs.has", |world| Ok(world.programs.is_some()))
+    }
+
+    pub fn ask(asked: &Call) -> Result<Ended, Error> {
+        call(&format!("programs.ask {}", asked.form), |world| carry_out(world, asked))
+    }
+
+    pub fn stage(asked: &Call) -> Result<Ended, Error> {
+        call(&format!("programs.stage {}", asked.form), |world| carry_out(world, asked))
+    }
+
+    /// The same key finds the end of an earlier try, as on a host.
+    pub fn run(key: &str, asked: &Call) -> Result<Ended, Error> {
+        call(&format!("programs.run {}", asked.form), |world| {
+            if let Some(ended) = world.ran.get(key) {
+                return Ok(ended.clone());
+            }
+            let ended = carry_out(world, asked)?;
+            world.ran.insert(key.to_owned(), ended.clone());
+            Ok(ended)
+        })
+    }
+}
+
+pub mod sockets {
+    pub use crate::bindings::sternway::host::sockets::Exchange;
+
+    use super::super::world::World;
+    use super::call;
+    use crate::Error;
+
+    fn carry_out(world: &mut World, asked: &Exchange) -> Result<Vec<u8>, Error> {
+        match world.sockets {
+            Some(model) => model(world, asked),
+            None => Err(Error::failed("sockets/refused", &asked.address)),
+        }
+    }
+
+    pub fn probe(address: &str, _: u64) -> Result<u64, Error> {
+        call("sockets.probe", |world| match world.sockets {
+            Some(_) => Ok(300),
+            None => Err(Error::failed("sockets/refused", address)),
+        })
+    }
+
+    pub fn ask(asked: &Exchange) -> Result<Vec<u8>, Error> {
+        call("sockets.ask", |world| carry_out(world, asked))
+    }
+
+    pub fn tell(asked: &Exchange) -> Result<Vec<u8>, Error> {
+        call("sockets.tell", |world| carry_out(world, asked))
+    }
+}
+
+pub mod mail {
+    use super::call;
+    use crate::Error;
+
+    /// A letter with the same key is the same letter.
+    pub fn send(to: &str, subject: &str, _: &str, key: &str) -> Result<(), Error> {
+        call("mail.send", |world| {
+            let key = format!("{to} {key}");
+            if !world.keys.contains(&key) {
+                world.keys.push(key);
+                world.sent.push(format!("MAIL {to} {subject}"));
+            }
+            Ok(())
+        })
+    }
+}
+
+pub mod clusters {
+    pub use crate::bindings::sternway::host::clusters::{Request, Response};
+
+    use super::call;
+    use crate::Error;
+
+    pub fn send(request: &Request) -> Result<Response, Error> {
+        call("clusters.send", |world| match world.clusters {
+            Some(model) => model(world, request),
+            None => Err(Error::failed("clusters/unknown", &request.cluster)),
         })
     }
 }

@@ -2,6 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::host::clusters::{Request, Response};
+use super::host::programs::{Call, Ended};
+use super::host::sockets::Exchange;
+use crate::Error;
+
 /// A host: contents are texts, and a text is its own digest.
 #[derive(Debug, Clone, Default)]
 pub struct World {
@@ -9,6 +14,19 @@ pub struct World {
     pub live: BTreeMap<String, String>,
     /// What the rollback point holds.
     pub point: BTreeMap<String, String>,
+    /// What a plugin's own test models: databases, containers, packages ... `programs`,
+    /// `sockets` and `clusters` read and change it.
+    pub model: BTreeMap<String, String>,
+    /// What a program does and says.
+    pub programs: Option<fn(&mut Self, &Call) -> Result<Ended, Error>>,
+    /// Programs that ran under a key.
+    pub ran: BTreeMap<String, Ended>,
+    /// What listens at addresses.
+    pub sockets: Option<fn(&mut Self, &Exchange) -> Result<Vec<u8>, Error>>,
+    /// The clusters' interface.
+    pub clusters: Option<fn(&mut Self, &Request) -> Result<Response, Error>>,
+    /// Units of systemd by name.
+    pub units: BTreeMap<String, UnitModel>,
     /// Services by name.
     pub services: BTreeMap<String, Service>,
     /// Requests that changed something, as `PUT url body`; one with a key counts once.
@@ -38,18 +56,38 @@ pub struct Service {
     pub pid: u32,
 }
 
+/// One unit of systemd.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnitModel {
+    pub running: bool,
+    pub enabled: bool,
+    pub masked: bool,
+    pub pid: u32,
+    pub reloads: u32,
+}
+
 /// What has to be equal at the end.
-type Content = (BTreeMap<String, String>, BTreeMap<String, bool>, Vec<String>);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    live: BTreeMap<String, String>,
+    model: BTreeMap<String, String>,
+    services: BTreeMap<String, bool>,
+    units: BTreeMap<String, (bool, bool, bool)>,
+    sent: Vec<String>,
+}
 
 impl World {
     /// What people care for: files, which services run, what was sent. Copies
     /// that stay for people are not part of it.
     pub fn content(&self) -> Content {
         let live = self.live.iter().filter(|(path, _)| !path.contains(".kept"));
-        (
-            live.map(|(path, content)| (path.clone(), content.clone())).collect(),
-            self.services.iter().map(|(name, service)| (name.clone(), service.running)).collect(),
-            self.sent.clone(),
-        )
+        let state_of = |unit: &UnitModel| (unit.running, unit.enabled, unit.masked);
+        Content {
+            live: live.map(|(path, content)| (path.clone(), content.clone())).collect(),
+            model: self.model.clone(),
+            services: self.services.iter().map(|(name, service)| (name.clone(), service.running)).collect(),
+            units: self.units.iter().map(|(name, unit)| (name.clone(), state_of(unit))).collect(),
+            sent: self.sent.clone(),
+        }
     }
 }
