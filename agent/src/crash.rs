@@ -85,7 +85,7 @@ pub const CALLS: [&str; 12] = [
 ];
 
 /// Inside effects, and what the agent keeps for itself.
-pub const OTHERS: [(&str, &str); 20] = [
+pub const OTHERS: [(&str, &str); 22] = [
     ("durable.created", "an empty file stands beside"),
     ("durable.written", "the file beside is whole and not synced"),
     ("durable.synced", "the file beside is on disk"),
@@ -100,6 +100,8 @@ pub const OTHERS: [(&str, &str); 20] = [
     ("files.taken-away", "the live name is gone, and the folder is not synced"),
     ("services.keeper-spawned", "a keeper was started and has said nothing"),
     ("services.told-to-end", "a service was told to end, and still runs"),
+    ("programs.told", "what a lasting program is told is on disk, and nobody attends it"),
+    ("programs.attendant-spawned", "its attendant was started and has said nothing"),
     ("points.archived", "all of a point is written, and it is not offered"),
     ("points.described", "it is known what its manifest will say"),
     ("points.merged", "one tree holds the point and its manifest, and it is not offered"),

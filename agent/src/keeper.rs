@@ -10,19 +10,20 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::FlockOperation;
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::process::Child;
 use tokio::signal::unix::SignalKind;
 
 use crate::capabilities::services::{ServiceDefinition, State};
 use crate::durable;
+pub use crate::processes::Identity;
+use crate::processes::{SEARCH_PATH, in_words};
 
 /// Size at which the output is moved to `<file>.1`, in bytes; one older is kept.
 pub const OUTPUT_BYTES_MAX: u64 = 1024 * 1024;
@@ -31,56 +32,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A run as long as this starts the pauses from the beginning.
 const STEADY: Duration = Duration::from_secs(60);
 const OUTPUT_CHECK: Duration = Duration::from_millis(500);
-const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// A process, told apart from a later one that has the same number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// The process number.
-    pub pid: u32,
-    /// When it started, in clock ticks since boot, from `/proc`.
-    pub started: u64,
-}
-
-impl Identity {
-    /// None when there is no such process, or it is dead and not yet waited for.
-    pub fn of(pid: u32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name stands in brackets and may hold anything, brackets too.
-        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-        if matches!(fields.next()?, "Z" | "X") {
-            return None;
-        }
-        Some(Self { pid, started: fields.nth(18)?.parse().ok()? })
-    }
-
-    /// Whether this very process is still there.
-    pub fn is_alive(&self) -> bool {
-        Self::of(self.pid) == Some(*self)
-    }
-
-    /// Sends a signal to the process group it leads, if it is still this process.
-    pub(crate) fn signal_group(&self, signal: Signal) {
-        if self.is_alive()
-            && let Some(pid) = pid_of(self.pid)
-        {
-            // It may have ended in between, which is what was wanted.
-            let _ = rustix::process::kill_process_group(pid, signal);
-        }
-    }
-
-    pub(crate) fn signal(&self, signal: Signal) {
-        if self.is_alive()
-            && let Some(pid) = pid_of(self.pid)
-        {
-            let _ = rustix::process::kill_process(pid, signal);
-        }
-    }
-}
-
-fn pid_of(pid: u32) -> Option<Pid> {
-    i32::try_from(pid).ok().and_then(Pid::from_raw)
-}
 
 /// What the keeper last wrote down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -332,36 +283,7 @@ async fn end(process: Identity, stop_ms: u64) {
     }
 }
 
-fn in_words(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => "ended".to_owned(),
-    }
-}
-
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_is_itself_until_it_ends() {
-        let own = Identity::of(std::process::id()).unwrap();
-        assert!(own.is_alive());
-        assert!(!Identity { started: own.started + 1, ..own }.is_alive());
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let pid = child.id();
-        // Dead but not waited for counts as ended.
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while Identity::of(pid).is_some() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        assert_eq!(Identity::of(pid), None);
-        child.wait().unwrap();
-    }
 }

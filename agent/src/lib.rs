@@ -30,6 +30,7 @@ pub mod message;
 pub mod outbox;
 pub mod points;
 pub mod preflight;
+mod processes;
 pub mod report;
 pub mod sandbox;
 pub mod steps;

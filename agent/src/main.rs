@@ -63,6 +63,9 @@ enum Verb {
     /// Looks after one service; started by the agent, outlives it.
     #[command(hide = true)]
     Keep { directory: PathBuf, name: String },
+    /// Carries out one long program; started by the agent, outlives it.
+    #[command(hide = true)]
+    Attend { folder: PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
     let (config, json) = (&arguments.config, arguments.json);
     let done = match &arguments.verb {
         Verb::Keep { directory, name } => return sternway_agent::keeper::main(directory, name),
+        Verb::Attend { folder } => return sternway_agent::capabilities::programs::attend::main(folder),
         Verb::Serve => verbs::serve::serve(config).map(|()| DONE),
         Verb::Status => verbs::status::status(config, json),
         Verb::Halt { reason } => verbs::halt::halt(reason, config, json),

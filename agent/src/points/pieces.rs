@@ -2,7 +2,6 @@
 //! describes it to everything that goes into its point. What programs know is
 //! asked here; files and dumps are read only when their turn comes.
 
-mod accounts;
 mod compose;
 mod databases;
 mod flags;
@@ -21,7 +20,7 @@ use sternway_core::point::{Kind, Origin, PieceKind};
 use crate::capabilities::files::{Files, HostPath, HostRoot, Node, Place, READ_BYTES_MAX};
 use crate::capabilities::{ErrorKind, HostError};
 use crate::config::{Component, PointService};
-use accounts::Account;
+use crate::processes::accounts::Account;
 pub use program::ProgramError;
 use program::Programs;
 

@@ -20,7 +20,7 @@ use sternway_tests::fleet::text;
 const AT_ONCE: usize = 4;
 
 /// Places that no run of a real plan comes to, and why they are there.
-const UNREACHED: [(&str, &str); 9] = [
+const UNREACHED: [(&str, &str); 11] = [
     (":halted-locally", "a person on the host halts it: agent/src/verbs has its own tests"),
     (":resumed-locally", "a person on the host ends that halt"),
     (":permit-declined", "a permit comes to a host that a person halted"),
@@ -28,6 +28,8 @@ const UNREACHED: [(&str, &str); 9] = [
     (":not-confirmed", "nobody reaches the host after a change; the simulated fleet comes there"),
     (":decided", "a person answers for a stuck host; the simulated fleet comes there"),
     ("files.stage-copy", "no built-in plugin copies what is live; a stranger's may"),
+    ("programs.told", "no plan here runs a program: agent/src/capabilities/programs has its own tests"),
+    ("programs.attendant-spawned", "likewise"),
     ("points.tagged", "a person tags a point: agent/src/points has its own tests"),
     ("points.forgotten", "a person or the host's rules drop a point: agent/src/points has its own tests"),
 ];

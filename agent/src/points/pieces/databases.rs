@@ -11,12 +11,12 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use sternway_core::point::PieceKind;
 
-use super::accounts::Account;
 use super::program::{Call, ProgramError};
 use super::{Ground, Names, PiecesError};
 use crate::capabilities::files::{Files, HostPath, Place};
 use crate::config::{Database, DatabaseSource};
 use crate::points::making::{Content, Extra};
+use crate::processes::accounts::Account;
 
 /// A dump that gives no byte for so long is ended: longer than any lock should be held.
 const SILENCE_MAX: Duration = Duration::from_secs(600);

@@ -5,24 +5,23 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, Signal};
 
-use super::accounts::Account;
 use crate::points::making::Open;
+use crate::processes::accounts::Account;
+use crate::processes::{self, SEARCH_PATH, in_words};
 
 /// The most that one program may say, but for a dump.
 const OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Of what it says on its error output the end is kept.
 const COMPLAINT_BYTES_MAX: usize = 4 * 1024;
 const COMPLAINT_LINES: usize = 4;
-/// Where programs are looked for when the agent itself has no PATH.
-const PATH_USUAL: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const POLL_MIN: Duration = Duration::from_millis(1);
 const POLL_MAX: Duration = Duration::from_millis(20);
 /// After its end its output is read in so long, unless something it started holds it open.
@@ -69,7 +68,7 @@ impl Programs {
     /// As the agent itself finds them.
     pub(super) fn of_host() -> Self {
         let path = std::env::var_os("PATH").filter(|path| !path.is_empty());
-        Self { path: path.unwrap_or_else(|| PATH_USUAL.into()) }
+        Self { path: path.unwrap_or_else(|| SEARCH_PATH.into()) }
     }
 
     #[cfg(test)]
@@ -139,7 +138,7 @@ impl Said {
         if self.is_well() {
             return Ok(self);
         }
-        Err(ProgramError::Failed { name: self.name, ended: ended(self.status), said: self.complaint })
+        Err(ProgramError::Failed { name: self.name, ended: in_words(self.status), said: self.complaint })
     }
 }
 
@@ -266,11 +265,8 @@ impl Running {
         true
     }
 
-    /// Leaves it to be waited for, so that its number stays its own.
     fn has_ended(&self) -> bool {
-        let Some(pid) = self.pid else { return true };
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        !matches!(rustix::process::waitid(WaitId::Pid(pid), options), Ok(None))
+        self.pid.is_none_or(processes::has_ended)
     }
 
     fn kill(&self) {
@@ -376,7 +372,7 @@ impl Stream {
         match (has_ended, status.success()) {
             (false, _) => Err(ProgramError::TimedOut { name, patience: self.patience }),
             (true, false) => {
-                Err(ProgramError::Failed { name, ended: ended(status), said: self.running.complaint() })
+                Err(ProgramError::Failed { name, ended: in_words(status), said: self.running.complaint() })
             }
             (true, true) if !self.has_spoken && !self.may_be_empty => Err(ProgramError::Empty { name }),
             (true, true) => Ok(()),
@@ -416,14 +412,6 @@ fn told(error: &ProgramError) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
-    }
-}
-
-fn ended(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => "an unknown end".into(),
     }
 }
 

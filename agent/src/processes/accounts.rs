@@ -6,25 +6,25 @@ use std::path::PathBuf;
 
 /// A user of this host, from its own table: no name service is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Account {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) home: Option<PathBuf>,
+pub(crate) struct Account {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) home: Option<PathBuf>,
 }
 
 impl Account {
     /// Ours.
-    pub(super) fn own() -> Option<Self> {
+    pub(crate) fn own() -> Option<Self> {
         let uid = rustix::process::geteuid().as_raw();
         rows().into_iter().find(|(_, account)| account.uid == uid).map(|(_, account)| account)
     }
 
-    pub(super) fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         rows().into_iter().find(|(known, _)| known == name).map(|(_, account)| account)
     }
 
     /// Who owns something, when the agent may become that user at all.
-    pub(super) fn owner(uid: u32, gid: u32) -> Option<Self> {
+    pub(crate) fn owner(uid: u32, gid: u32) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             return None;
         }
@@ -33,7 +33,7 @@ impl Account {
     }
 
     /// Whether the agent can run a program as this user.
-    pub(super) fn is_open_to_us(&self) -> bool {
+    pub(crate) fn is_open_to_us(&self) -> bool {
         let own = rustix::process::geteuid();
         own.is_root() || own.as_raw() == self.uid
     }
