@@ -190,6 +190,26 @@ impl Programs {
         Self { launcher, ..self }
     }
 
+    /// The same, with the forms of one more file before those of their names
+    /// that are there: how forms are tried before they are compiled in.
+    ///
+    /// # Errors
+    /// The text is no file of forms, or a form in it makes no sense.
+    pub fn with_forms(mut self, power: &str, text: &str) -> Result<Self, FormError> {
+        let forms = form::parse(power, text)?;
+        self.forms.extend(forms.into_iter().map(|form| (form.name.clone(), form)));
+        Ok(self)
+    }
+
+    /// The program of a call and all its words, as they would run now.
+    ///
+    /// # Errors
+    /// `programs/unknown-form`, `not-here`, `bad-hole`, `no-file`.
+    pub fn words(&self, files: Resolve<'_>, call: &Call) -> Result<Vec<String>, HostError> {
+        let job = self.job(self.form(&call.form)?, call, files)?;
+        Ok([job.program.display().to_string()].into_iter().chain(job.words).collect())
+    }
+
     /// The powers that forms of this host need, each once.
     pub fn powers(&self) -> impl Iterator<Item = &str> {
         let mut powers: Vec<&str> = self.forms.keys().map(|name| form::power_of(name)).collect();

@@ -217,6 +217,7 @@ impl Group {
         let mut pause = POLL_MIN;
         let mut halted = None;
         let mut insist_at = None;
+        let mut is_silent = false;
         while !self.leader.is_none_or(has_ended) {
             if halted.is_none() {
                 halted = halt();
@@ -234,8 +235,11 @@ impl Group {
                     pause = POLL_MIN;
                 }
                 Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(POLL_MAX),
-                // It closed its outputs and works on.
+                // It is about to end, or closed its outputs and works on.
                 Err(RecvTimeoutError::Disconnected) => {
+                    if !std::mem::replace(&mut is_silent, true) {
+                        pause = POLL_MIN;
+                    }
                     std::thread::sleep(pause);
                     pause = (pause * 2).min(POLL_MAX);
                 }
