@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use zbus::zvariant::{OwnedObjectPath, Value};
 
-use super::bus::{Bus, JOB};
+use super::bus::{Bus, JOB, UNIT};
 use super::ended::Ends;
 use super::properties::{Seen, see};
 use super::{Active, Job, Load, Unit, errors, log, now_ms};
@@ -57,6 +57,7 @@ pub(super) fn run(
     }
     let asked = Asked { bus, name, job, since_ms: now_ms() };
     let ends = Ends::listen(bus)?;
+    let _pinned = Pin::new(bus, &before.object)?;
     let path = asked.queue(&patience)?;
     let result = asked.result_of(&path, ends, &patience)?;
     asked.settled(&result, &before, &patience)
@@ -80,6 +81,30 @@ pub(super) fn run_transient(
         result => Err(asked.failed(result, &see(bus, name)?)),
     }
 }
+
+/// systemd forgets how a unit ended as soon as nothing runs and nobody asks. This
+/// keeps it in mind until dropped, or until our connection ends.
+struct Pin<'a> {
+    bus: &'a Bus,
+    object: OwnedObjectPath,
+}
+
+impl<'a> Pin<'a> {
+    fn new(bus: &'a Bus, object: &OwnedObjectPath) -> Result<Self, HostError> {
+        let () = bus.call(object, UNIT, "Ref", ())?;
+        Ok(Self { bus, object: object.clone() })
+    }
+}
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        // With another connection than at first there is nothing to take back.
+        let _: Result<(), HostError> = self.bus.call(&self.object, UNIT, "Unref", ());
+    }
+}
+
+/// In the place of `failed` for a start that systemd did not even try.
+const LIMIT: &str = "start-limit-hit";
 
 /// In the place of a result nobody heard.
 const GONE: &str = "gone";
@@ -182,6 +207,13 @@ impl Asked<'_> {
     fn settled(&self, result: &str, before: &Seen, patience: &Patience<'_>) -> Result<Unit, HostError> {
         let seen = see(self.bus, self.name)?;
         if result != "done" && result != GONE {
+            // The outcome stays that of the last start, so the limit shows in that
+            // there was none.
+            let never_began = result == "failed"
+                && seen.began_us == before.began_us
+                && seen.unit.outcome == before.unit.outcome
+                && matches!(self.job, Job::Start | Job::Restart);
+            let result = if never_began { LIMIT } else { result };
             return Err(self.failed(result, &seen));
         }
         match self.job {
@@ -225,7 +257,7 @@ impl Asked<'_> {
     fn failed(&self, result: &str, seen: &Seen) -> HostError {
         let unit = &seen.unit;
         let (kind, code) = match (unit.outcome.as_str(), result) {
-            ("start-limit-hit", _) => (ErrorKind::Failed, "systemd/start-limit"),
+            (LIMIT, _) | (_, LIMIT) => (ErrorKind::Failed, "systemd/start-limit"),
             (_, "canceled") => (ErrorKind::Conflict, "systemd/busy"),
             _ => (ErrorKind::Failed, "systemd/job-failed"),
         };
@@ -237,6 +269,7 @@ impl Asked<'_> {
                 format!("it does not stay up, and was started again {} times", unit.restarts)
             }
             "done" | GONE => "it did not stay up".to_owned(),
+            LIMIT => "it was started too often, and systemd tries no more".to_owned(),
             "dependency" => "a unit it needs failed".to_owned(),
             "canceled" => "somebody else's job took its place".to_owned(),
             "timeout" => "systemd's own time for the job was over".to_owned(),

@@ -19,6 +19,8 @@ pub(super) struct Seen {
     pub(super) object: OwnedObjectPath,
     /// `simple`, `notify`, `oneshot` ...; empty when it is no service.
     pub(super) kind: String,
+    /// When it last began to start, in microseconds of systemd's own clock.
+    pub(super) began_us: u64,
     /// False when a condition of the unit was not met at its last start.
     pub(super) conditions_met: bool,
 }
@@ -59,6 +61,7 @@ pub(super) fn see(bus: &Bus, name: &str) -> Result<Seen, HostError> {
         unit,
         object,
         kind: own.text("Type"),
+        began_us: common.get("InactiveExitTimestampMonotonic").unwrap_or(0),
         conditions_met: common.get("ConditionResult").unwrap_or(true),
     })
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,14 +14,14 @@ use crate::capabilities::{ErrorKind, HostError};
 const UNITS: &str = "/run/systemd/system";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Who restarts the bus wants to be alone.
-static BUS: RwLock<()> = RwLock::new(());
+/// A reload of systemd, or a restart of the bus, is felt by all.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Units of one test, gone with it.
 struct Units {
     systemd: Systemd,
     names: Vec<String>,
-    _together: Option<RwLockReadGuard<'static, ()>>,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Units {
@@ -29,7 +29,7 @@ impl Units {
         Self::here(test).then(|| Self {
             systemd: Systemd::new(),
             names: vec![],
-            _together: Some(BUS.read().unwrap_or_else(PoisonError::into_inner)),
+            _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
         })
     }
 
@@ -295,7 +295,7 @@ fn what_cannot_be_started_is_refused_with_its_reason() {
     assert_eq!(enabled.unwrap_err().code, "systemd/unknown-unit");
     let name = units.add("manual.service", "[Unit]\nRefuseManualStart=yes\n[Service]\nExecStart=/bin/sleep 9\n");
     assert_eq!(units.run(&name, Job::Start).unwrap_err().code, "systemd/refused-manual");
-    let name = units.add("broken.service", "[Service]\nExecStart=relative\n");
+    let name = units.add("broken.service", "[Service]\nType=simple\n");
     assert_eq!(units.unit(&name).load, Load::Broken);
     assert_eq!(units.run(&name, Job::Start).unwrap_err().code, "systemd/broken-unit");
 }
@@ -328,10 +328,13 @@ fn a_drop_in_counts_after_a_reload() {
     let Some(mut units) = Units::new("a_drop_in_counts_after_a_reload") else { return };
     let name = units.service("drop-in", "/bin/sleep 1000", "");
     units.run(&name, Job::Start).unwrap();
-    assert!(!units.unit(&name).needs_reload);
     fs::create_dir(format!("{UNITS}/{name}.d")).unwrap();
     let drop_in = format!("{UNITS}/{name}.d/10-nice.conf");
     fs::write(&drop_in, "[Service]\nNice=5\n").unwrap();
+    units.systemd.daemon_reload().unwrap();
+    assert!(!units.unit(&name).needs_reload);
+    thread::sleep(Duration::from_millis(20));
+    fs::write(&drop_in, "[Service]\nNice=7\n").unwrap();
     assert!(units.unit(&name).needs_reload);
     units.systemd.daemon_reload().unwrap();
     let unit = units.unit(&name);
@@ -365,7 +368,6 @@ fn two_jobs_at_once_both_come_to_an_end() {
     let name = units.service("shared", "/bin/sleep 1000", "ExecStartPre=/bin/sleep 0.5");
     let other = units.service("other", "/bin/sleep 1000", "ExecStartPre=/bin/sleep 0.5");
     units.run(&name, Job::Start).unwrap();
-    let units = &units;
     thread::scope(|scope| {
         let jobs = [
             scope.spawn(|| units.run(&name, Job::Restart)),
@@ -411,11 +413,7 @@ fn a_transient_unit_runs_as_given_and_leaves_nothing() {
 
 #[test]
 fn a_bus_that_is_restarted_meanwhile_costs_no_job() {
-    if !Units::here("a_bus_that_is_restarted_meanwhile_costs_no_job") {
-        return;
-    }
-    let _alone = BUS.write().unwrap_or_else(PoisonError::into_inner);
-    let mut units = Units { systemd: Systemd::new(), names: vec![], _together: None };
+    let Some(mut units) = Units::new("a_bus_that_is_restarted_meanwhile_costs_no_job") else { return };
     let restart = || {
         let done = Command::new("systemctl").args(["restart", "dbus.service"]).status().unwrap();
         assert!(done.success());
@@ -423,7 +421,6 @@ fn a_bus_that_is_restarted_meanwhile_costs_no_job() {
     let name = units.service("bus", "/bin/sleep 1000", "ExecStartPre=/bin/sleep 3");
     restart();
     assert_eq!(units.unit(&name).active, Active::Inactive);
-    let units = &units;
     thread::scope(|scope| {
         let start = scope.spawn(|| units.run(&name, Job::Start));
         thread::sleep(Duration::from_millis(500));
@@ -436,9 +433,7 @@ fn a_bus_that_is_restarted_meanwhile_costs_no_job() {
 
 #[test]
 fn a_caller_within_an_asynchronous_runtime_is_served_too() {
-    if !Units::here("a_caller_within_an_asynchronous_runtime_is_served_too") {
-        return;
-    }
+    let Some(_alone) = Units::new("a_caller_within_an_asynchronous_runtime_is_served_too") else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let unit = runtime.block_on(async { Systemd::new().unit("dbus.service") }).unwrap();
     assert_eq!(unit.active, Active::Active);
