@@ -5,7 +5,9 @@
 //! same file system, hidden, and named by run and step, so that another run
 //! never finds it and the same step always does.
 
+mod archive;
 mod digest;
+mod inside;
 mod known;
 mod owners;
 mod root;
@@ -114,7 +116,7 @@ impl Files {
     /// # Errors
     /// A path through a link, or a failing disk.
     pub fn attributes(&self, at: Place, path: &HostPath) -> Result<Option<Attributes>, HostError> {
-        let Some((spot, name)) = self.find(at, path)? else { return Ok(None) };
+        let Some((spot, name)) = self.locate(at, path)? else { return Ok(None) };
         let found = tree::stat(spot.directory.as_fd(), &name).map_err(io("look at", path))?;
         Ok(found.map(|stat| Attributes {
             node: match Kind::of(&stat) {
@@ -135,7 +137,7 @@ impl Files {
     /// # Errors
     /// A path through a link, an unreadable entry, or a failing disk.
     pub fn digest(&self, at: Place, path: &HostPath) -> Result<Option<Digest>, HostError> {
-        let Some((spot, name)) = self.find(at, path)? else { return Ok(None) };
+        let Some((spot, name)) = self.locate(at, path)? else { return Ok(None) };
         digest::digest(self.root.known(), spot.directory.as_fd(), &name).map_err(io("read", path))
     }
 
@@ -144,7 +146,7 @@ impl Files {
     /// # Errors
     /// `files/too-large` beyond `bytes_max`, and whatever the disk says.
     pub fn read(&self, at: Place, path: &HostPath, bytes_max: u32) -> Result<Vec<u8>, HostError> {
-        let (spot, name) = self.find(at, path)?.ok_or_else(|| absent(path))?;
+        let (spot, name) = self.locate(at, path)?.ok_or_else(|| absent(path))?;
         let file = tree::open_file(spot.directory.as_fd(), OsStr::new(&name)).map_err(io("open", path))?;
         let bytes_max = u64::from(bytes_max.min(READ_BYTES_MAX));
         let mut bytes = Vec::new();
@@ -168,7 +170,7 @@ impl Files {
             let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY;
             self.root.open_beneath(path, flags)?
         } else {
-            let (spot, name) = self.find(at, path)?.ok_or_else(|| absent(path))?;
+            let (spot, name) = self.locate(at, path)?.ok_or_else(|| absent(path))?;
             tree::open_directory(spot.directory.as_fd(), OsStr::new(&name)).map_err(io("open", path))?
         };
         let names = tree::names(opened.as_fd()).map_err(io("list", path))?;
@@ -260,7 +262,7 @@ impl Files {
     /// There is no side copy, an unknown owner or group, or the disk fails.
     pub fn stage_ownership(&self, path: &HostPath, to: &Ownership) -> Result<Digest, HostError> {
         let change = owners::resolve(to)?;
-        let (spot, side) = self.find(Place::Side, path)?.ok_or_else(|| absent(path))?;
+        let (spot, side) = self.locate(Place::Side, path)?.ok_or_else(|| absent(path))?;
         tree::change_ownership(spot.directory.as_fd(), OsStr::new(&side), &change)
             .map_err(io("change the owners of the side copy of", path))?;
         self.staged(&spot, &side, path)
@@ -283,10 +285,13 @@ impl Files {
     /// # Errors
     /// A path through a link, or a failing disk.
     pub fn discard(&self, path: &HostPath) -> Result<(), HostError> {
-        let Some((spot, side)) = self.find(Place::Side, path)? else { return Ok(()) };
-        let removed = tree::remove(spot.directory.as_fd(), OsStr::new(&side))
-            .map_err(io("discard the side copy of", path))?;
-        if removed { sync(&spot, path) } else { Ok(()) }
+        let Some((spot, side)) = self.locate(Place::Side, path)? else { return Ok(()) };
+        let remove = |name: &str| {
+            tree::remove(spot.directory.as_fd(), OsStr::new(name))
+                .map_err(io("discard the side copy of", path))
+        };
+        let removed = [remove(&side)?, remove(&archive::unpacking(&side)).unwrap_or_default()];
+        if removed.contains(&true) { sync(&spot, path) } else { Ok(()) }
     }
 
     /// One atomic exchange of live and side, synced; false when the live
@@ -379,7 +384,7 @@ impl Files {
         at: Place,
         path: &HostPath,
     ) -> Result<Option<std::path::PathBuf>, HostError> {
-        let Some((spot, name)) = self.find(at, path)? else { return Ok(None) };
+        let Some((spot, name)) = self.locate(at, path)? else { return Ok(None) };
         let directory = spot.directory.as_fd();
         let Some(stat) = tree::stat(directory, &name).map_err(io("look at", path))? else {
             return Ok(None);
@@ -421,7 +426,7 @@ impl Files {
         checked_name(format!("{}{name}", self.side_prefix))
     }
 
-    fn find(&self, at: Place, path: &HostPath) -> Result<Option<(Spot, String)>, HostError> {
+    fn locate(&self, at: Place, path: &HostPath) -> Result<Option<(Spot, String)>, HostError> {
         let Some(spot) = self.root.spot_if_any(path)? else { return Ok(None) };
         let name = match at {
             Place::Live => spot.name.clone(),

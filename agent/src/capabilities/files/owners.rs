@@ -46,7 +46,7 @@ fn name_of(table: &str, wanted: u32) -> Option<String> {
     rows(table).into_iter().find_map(|(name, number)| (number == wanted).then_some(name))
 }
 
-fn number_of(table: &str, wanted: &str) -> Option<u32> {
+pub(super) fn number_of(table: &str, wanted: &str) -> Option<u32> {
     // The highest number means "leave" to the kernel.
     if let Ok(number) = wanted.parse::<u32>() {
         return (number != u32::MAX).then_some(number);
