@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a chore talks to the person who runs it")]
 
 mod bench;
+mod fleet;
 mod matrix;
 mod mutants;
 mod plugins;
@@ -35,7 +36,8 @@ fn main() -> ExitCode {
         "plugins" => plugins::run(&rest),
         "bench" => bench::run(&rest),
         "mutants" => mutants::run(&rest),
-        _ => Err(format!("no chore is called `{chore}`\n\n{USAGE}")),
+        "fleet" => fleet::run(&rest),
+        _ => Err(format!("no chore is called `{chore}`\n\n{USAGE}\n{}", fleet::USAGE)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
