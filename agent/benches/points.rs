@@ -24,7 +24,7 @@ use sternway_agent::capabilities::files::{Files, HostPath, HostRoot};
 use sternway_agent::capabilities::http::HttpClient;
 use sternway_agent::capabilities::services::Services;
 use sternway_agent::config::PointsConfig;
-use sternway_agent::gate::{Gate, GateParts, HostPolicy, MemoryRecorder, Powers, Silent};
+use sternway_agent::gate::{Gate, GateParts, HostPolicy, MemoryRecorder, Outside, Powers, Silent};
 use sternway_agent::points::making::nobody;
 use sternway_agent::points::pieces::{self, Wish};
 use sternway_agent::points::{Place, Points};

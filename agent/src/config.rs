@@ -1,5 +1,6 @@
 //! The agent's one configuration file, its defaults and its checks.
 
+mod outside;
 mod points;
 
 use std::collections::BTreeMap;
@@ -12,15 +13,17 @@ use sternway_core::ids::HostName;
 use sternway_core::time::Millis;
 use sternway_core::trust::{Keyring, KeyringError, KeyringFile};
 
+use crate::capabilities::programs::{self, Form, PowerSettings};
+
+pub use outside::{Mail, MailTls, Secret};
 pub use points::{
     Component, Database, DatabaseSource, Keep, Mysql, PointService, PointsConfig, Ready, Schedule, Scrub,
     SecretsError, Version,
 };
 
 /// The powers that are no program's.
-const POWERS: [&str; 10] = [
-    "files", "points", "services", "systemd", "http", "secrets", "databases", "sockets", "mail", "clusters",
-];
+const POWERS: [&str; 10] =
+    ["files", "points", "services", "systemd", "http", "secrets", "databases", "sockets", "mail", "clusters"];
 
 /// As written; see `docs/operating.md` for every key.
 #[derive(Debug, Clone, Deserialize)]
@@ -48,6 +51,17 @@ pub struct Config {
     pub permit: Permit,
     #[serde(default, rename = "service")]
     pub services: Vec<Service>,
+    /// How the programs of a power run here: `[power.postgres]`.
+    #[serde(default, rename = "power")]
+    pub powers: BTreeMap<String, PowerSettings>,
+    /// Programs of this host's own that plans may run.
+    #[serde(default, rename = "program")]
+    pub programs: Vec<Form>,
+    /// The relay for letters.
+    pub mail: Option<Mail>,
+    /// What plans may name and never see.
+    #[serde(default, rename = "secret")]
+    pub secrets: Vec<Secret>,
     /// Where rollback points are kept, of what and for how long.
     #[serde(default)]
     pub points: PointsConfig,
@@ -69,17 +83,14 @@ pub struct Permit(BTreeMap<String, Vec<String>>);
 
 impl Permit {
     pub fn grants(&self) -> Vec<Grant> {
-        let grant = |(power, scopes): (&String, &Vec<String>)| Grant {
-            power: power.clone(),
-            scopes: scopes.clone(),
-        };
+        let grant =
+            |(power, scopes): (&String, &Vec<String>)| Grant { power: power.clone(), scopes: scopes.clone() };
         self.0.iter().map(grant).collect()
     }
 
     /// A power nobody knows is a slip of the pen, and would permit nothing in silence.
-    fn unknown(&self) -> Option<&str> {
-        let known = |power: &str| POWERS.contains(&power) || programs::POWERS.contains(&power);
-        self.0.keys().map(String::as_str).find(|power| !known(power))
+    fn unknown(&self, known: &[String]) -> Option<&str> {
+        self.0.keys().map(String::as_str).find(|power| !known.iter().any(|known| known == power))
     }
 }
 
@@ -132,6 +143,8 @@ pub enum ConfigError {
     Parse { path: PathBuf, cause: String },
     #[error("`{}` permits `{power}`, which is no power: {known}", path.display())]
     Power { path: PathBuf, power: String, known: String },
+    #[error("`{}` says what cannot be: {}", path.display(), problems.join("; "))]
+    Outside { path: PathBuf, problems: Vec<String> },
     #[error("`{}` describes rollback points that cannot be made: {}", path.display(), problems.join("; "))]
     Points { path: PathBuf, problems: Vec<String> },
     #[error("the keyring `{}` cannot be trusted", path.display())]
@@ -180,9 +193,14 @@ impl Config {
         for service in &mut config.points.services {
             service.scratch = config.state.join("scratch");
         }
-        if let Some(power) = config.permit.unknown() {
-            let known = POWERS.iter().chain(programs::POWERS).copied().collect::<Vec<_>>().join(", ");
-            return Err(ConfigError::Power { path: path.to_path_buf(), power: power.to_owned(), known });
+        let known: Vec<String> = POWERS.map(String::from).into_iter().chain(programs::powers()).collect();
+        if let Some(power) = config.permit.unknown(&known) {
+            let (path, power, known) = (path.to_path_buf(), power.to_owned(), known.join(", "));
+            return Err(ConfigError::Power { path, power, known });
+        }
+        let problems = outside::problems(config.mail.as_ref(), &config.secrets, config.host.as_str());
+        if !problems.is_empty() {
+            return Err(ConfigError::Outside { path: path.to_path_buf(), problems });
         }
         let problems = config.points.problems();
         if !problems.is_empty() {
@@ -192,6 +210,11 @@ impl Config {
             service.directory = service.directory.take().map(|directory| folder.join(directory));
         }
         Ok(config)
+    }
+
+    /// Name of a secret to the file that holds it.
+    pub fn secret_files(&self) -> BTreeMap<String, PathBuf> {
+        outside::files(&self.secrets)
     }
 
     pub fn load_keyring(&self) -> Result<Keyring, ConfigError> {

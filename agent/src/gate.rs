@@ -33,7 +33,7 @@ use crate::capabilities::clusters::Clusters;
 use crate::capabilities::files::{Files, HostPath};
 use crate::capabilities::http::HttpClient;
 use crate::capabilities::mail::Mailer;
-use crate::capabilities::programs::Programs;
+use crate::capabilities::programs::{Programs, Watch};
 use crate::capabilities::secrets::Secrets;
 use crate::capabilities::services::Services;
 use crate::capabilities::systemd::Systemd;
@@ -176,12 +176,12 @@ impl Outside {
     /// # Panics
     /// Our own forms make no sense, which a test of theirs would have told.
     pub fn bare(state: &Path) -> Self {
-        let programs = Programs::new(state.join("programs"), Vec::new(), BTreeMap::new(), Vec::new());
+        let programs = Programs::new(state.to_owned(), Vec::new(), BTreeMap::new(), Vec::new());
         Self {
             systemd: Systemd::new(),
             programs: programs.expect("our own forms are sound"),
-            mailer: Mailer::none(),
-            secrets: Secrets::default(),
+            mailer: Mailer::default(),
+            secrets: Secrets::new(BTreeMap::new()),
             clusters: Clusters::default(),
         }
     }
@@ -356,7 +356,7 @@ impl Gate {
         let Some(power) = request.power() else { return Ok(()) };
         let name = request.name();
         self.check_grant(power, name, scope)?;
-        for (power, scope) in request.further() {
+        for (power, scope) in request.further()? {
             self.check_grant(power, name, Some(&scope))?;
         }
         if let Request::Programs(called) = request
@@ -590,20 +590,15 @@ impl Gate {
         let real = |place, path: &str| files.real_path(place, &HostPath::parse(path)?);
         let give_up = || self.cancel.is_cancelled();
         let on_line = |line: &str| self.parts.sink.line(Level::Info, line);
-        let until = |timeout_ms: u64| Instant::now() + self.within(timeout_ms);
+        let watch = Watch { deadline: self.deadline, give_up: &give_up, on_line: &on_line };
         Ok(match call {
             ProgramCall::Has { form } => Reply::Changed(programs.has(form)?),
-            ProgramCall::Ask(call) => {
-                Reply::Ended(programs.ask(&real, call, until(call.timeout_ms), &give_up, &on_line)?)
-            }
-            ProgramCall::Stage(call) => {
-                Reply::Ended(programs.stage(&real, call, until(call.timeout_ms), &give_up, &on_line)?)
-            }
+            ProgramCall::Ask(call) => Reply::Ended(programs.ask(&real, call, watch)?),
+            ProgramCall::Stage(call) => Reply::Ended(programs.stage(&real, call, watch)?),
             ProgramCall::Run { key, call } => {
                 let (step, attempt) = (&self.parts.step, self.parts.attempt);
-                let deadline = until(call.timeout_ms);
                 let (key, name) = (format!("{step}/{key}"), format!("{step}-{attempt}"));
-                Reply::Ended(programs.run(&key, &name, &real, call, deadline, &give_up, &on_line)?)
+                Reply::Ended(programs.run(&key, &name, &real, call, watch)?)
             }
         })
     }
@@ -617,10 +612,10 @@ impl Gate {
                 Reply::Response(powers.http.send_with(secrets, request, self.deadline)?)
             }
             Request::Sockets(SocketCall::Probe { address, timeout_ms }) => {
-                Reply::Count(sockets::probe(address, self.within(*timeout_ms))?)
+                Reply::Count(sockets::probe(address, Duration::from_millis(*timeout_ms), self.deadline)?)
             }
             Request::Sockets(SocketCall::Ask(exchange) | SocketCall::Tell(exchange)) => {
-                Reply::Bytes(sockets::exchange(exchange, self.within(exchange.timeout_ms), &give_up)?)
+                Reply::Bytes(sockets::exchange(exchange, self.deadline, &give_up)?)
             }
             Request::MailSend { to, subject, body, key } => {
                 powers.outside.mailer.send(to, subject, body, key, self.deadline)?;

@@ -3,13 +3,16 @@
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sternway_core::grant::Grant;
-
+use crate::capabilities::clusters::Clusters;
 use crate::capabilities::files::HostRoot;
+use crate::capabilities::mail::Mailer;
+use crate::capabilities::programs::{FormError, Launcher, Programs, StartTransient};
+use crate::capabilities::secrets::Secrets;
 use crate::capabilities::services::{DefinitionError, ServiceDefinition, Services};
+use crate::capabilities::systemd::Systemd;
 use crate::config::Config;
 use crate::durable;
-use crate::gate::HostPolicy;
+use crate::gate::{HostPolicy, Outside};
 use crate::points::lease::{LeaseError, Leases};
 use crate::points::{Place, Points, PointsError};
 
@@ -23,6 +26,8 @@ pub enum HostError {
     },
     #[error("the services in the configuration are not as they should be")]
     Services(#[from] DefinitionError),
+    #[error("the programs in the configuration are not as they should be")]
+    Programs(#[from] FormError),
     #[error("could not tell which program this is")]
     Program(#[source] std::io::Error),
 }
@@ -33,6 +38,7 @@ pub struct Host {
     config: Config,
     root: HostRoot,
     services: Services,
+    outside: Arc<Outside>,
     /// Opening takes as long as a password's scrypt, so it is done once, when first needed.
     points: Mutex<Option<Arc<Points>>>,
 }
@@ -51,8 +57,9 @@ impl Host {
             stop_ms: service.stop.0,
             output: None,
         });
-        let services = Services::new(config.state.join("services"), definitions, vec![program])?;
-        Ok(Self { config: config.clone(), root, services, points: Mutex::new(None) })
+        let services = Services::new(config.state.join("services"), definitions, vec![program.clone()])?;
+        let outside = Arc::new(outside_of(config, program)?);
+        Ok(Self { config: config.clone(), root, services, outside, points: Mutex::new(None) })
     }
 
     pub fn config(&self) -> &Config {
@@ -65,6 +72,11 @@ impl Host {
 
     pub fn services(&self) -> &Services {
         &self.services
+    }
+
+    /// Its service manager, programs and credentials.
+    pub fn outside(&self) -> &Arc<Outside> {
+        &self.outside
     }
 
     /// This host's rollback points; the repository is made when there is none.
@@ -92,4 +104,26 @@ impl Host {
     pub fn policy(&self) -> HostPolicy {
         HostPolicy { permits: self.config.permit.grants() }
     }
+}
+
+fn outside_of(config: &Config, program: OsString) -> Result<Outside, FormError> {
+    let (powers, own) = (config.powers.clone(), config.programs.clone());
+    let programs = Programs::new(config.state.clone(), vec![program], powers, own)?;
+    let programs = match Systemd::is_here() {
+        false => programs,
+        true => {
+            let systemd = Systemd::new();
+            let start: StartTransient =
+                Arc::new(move |unit| systemd.start_transient(&unit.name, &unit.command, &unit.description));
+            programs.launched_by(Launcher::Transient(start))
+        }
+    };
+    let mailer = config.mail.as_ref().map(|mail| Mailer::new(mail.settings(config.host.as_str())));
+    Ok(Outside {
+        systemd: Systemd::new(),
+        programs,
+        mailer: mailer.unwrap_or_default(),
+        secrets: Secrets::new(config.secret_files()),
+        clusters: Clusters::default(),
+    })
 }

@@ -91,7 +91,13 @@ fn build() -> Result<Vec<(String, PathBuf)>, String> {
     build.args(["build", "--release", "--locked", "--workspace", "--target", TARGET]);
     carry_out(&mut build)?;
     let folder = target.join(TARGET).join("release");
-    Ok(names()?.into_iter().map(|name| { let path = component(&folder, &name); (name, path) }).collect())
+    Ok(names()?
+        .into_iter()
+        .map(|name| {
+            let path = component(&folder, &name);
+            (name, path)
+        })
+        .collect())
 }
 
 /// Cargo names a crate's product with underscores.

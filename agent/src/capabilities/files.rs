@@ -402,7 +402,7 @@ impl Files {
     /// A path for a program that works on a file or folder, or makes one: what is
     /// named may be absent, and no link leads to it.
     pub(crate) fn real_path(&self, at: Place, path: &HostPath) -> Result<std::path::PathBuf, HostError> {
-        let Some((spot, name)) = self.find(at, path)? else { return Err(not_found(path)) };
+        let Some((spot, name)) = self.locate(at, path)? else { return Err(absent(path)) };
         let directory = spot.directory.as_fd();
         let stat = tree::stat(directory, &name).map_err(io("look at", path))?;
         if stat.is_some_and(|stat| Kind::of(&stat) == Kind::Symlink) {

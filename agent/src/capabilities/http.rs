@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use ureq::http::{HeaderName, HeaderValue, Method, Request, Uri};
 use ureq::{Agent, Error as Refused};
 
+use crate::capabilities::secrets::Secrets;
 use crate::capabilities::{ErrorKind, HostError};
 
 /// The most a response may bring, in bytes.
@@ -72,6 +73,38 @@ impl HttpClient {
             .user_agent("sternway")
             .build();
         Self { agent: Agent::new_with_config(config) }
+    }
+
+    /// As [`Self::send`], with the values of secrets put into headers, and taken
+    /// out of whatever comes back.
+    ///
+    /// # Errors
+    /// As [`Self::send`], and a secret that cannot be read.
+    pub fn send_with(
+        &self,
+        secrets: &Secrets,
+        request: &HttpRequest,
+        deadline: Instant,
+    ) -> Result<HttpResponse, HostError> {
+        let mut filled = request.clone();
+        let mut used = Vec::new();
+        for (_, value) in &mut filled.headers {
+            let (text, names) = secrets.fill(value)?;
+            *value = text;
+            used.extend(names);
+        }
+        if used.is_empty() {
+            return self.send(request, deadline);
+        }
+        let hidden = |text: &str| secrets.hide(text);
+        match self.send(&filled, deadline) {
+            Ok(mut response) => {
+                response.body = secrets.hide_bytes(&response.body);
+                response.headers.iter_mut().for_each(|(_, value)| *value = hidden(value));
+                Ok(response)
+            }
+            Err(error) => Err(HostError { message: hidden(&error.message), ..error }),
+        }
     }
 
     /// Sends it, waits at most until `deadline`, and answers what came.

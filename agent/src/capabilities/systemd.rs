@@ -261,24 +261,24 @@ impl Systemd {
     /// # Errors
     /// `systemd/exists` when a unit of that name is there, `systemd/argument` for a
     /// program that is no absolute path or an argument that is no UTF-8, and those of a start.
-    pub fn start_transient(
-        &self,
-        name: &str,
-        argv: &[OsString],
-        description: &str,
-    ) -> Result<(), HostError> {
+    pub fn start_transient(&self, name: &str, argv: &[OsString], description: &str) -> Result<(), HostError> {
         name::check(name)?;
         let words = words(argv)?;
         let program = argv.first().and_then(|word| word.to_str()).filter(|word| word.starts_with('/'));
         let program = program.map(str::to_owned).ok_or_else(|| {
-            HostError::new(ErrorKind::Invalid, "systemd/argument", "a transient unit needs an absolute program")
+            HostError::new(
+                ErrorKind::Invalid,
+                "systemd/argument",
+                "a transient unit needs an absolute program",
+            )
         })?;
         let properties: Vec<(String, Value<'static>)> = vec![
             ("Description".to_owned(), Value::from(description.to_owned())),
             // Its start counts once the program was executed, and says so when it cannot be.
             ("Type".to_owned(), Value::from("exec")),
             ("CollectMode".to_owned(), Value::from("inactive-or-failed")),
-            ("KillMode".to_owned(), Value::from("control-group")),
+            // What the program started on purpose, a database say, stays.
+            ("KillMode".to_owned(), Value::from("process")),
             ("ExecStart".to_owned(), Value::from(vec![(program, words, false)])),
         ];
         job::run_transient(&self.bus, name, properties)
@@ -295,13 +295,15 @@ fn words(argv: &[OsString]) -> Result<Vec<String>, HostError> {
     argv.iter()
         .map(|word| {
             // systemd fills in `$NAME`, and takes `$$` for a dollar.
-            word.to_str().filter(|word| !word.contains('\0')).map(|word| word.replace('$', "$$")).ok_or_else(|| {
-                HostError::new(
-                    ErrorKind::Invalid,
-                    "systemd/argument",
-                    "an argument of a transient unit is no UTF-8",
-                )
-            })
+            word.to_str().filter(|word| !word.contains('\0')).map(|word| word.replace('$', "$$")).ok_or_else(
+                || {
+                    HostError::new(
+                        ErrorKind::Invalid,
+                        "systemd/argument",
+                        "an argument of a transient unit is no UTF-8",
+                    )
+                },
+            )
         })
         .collect()
 }

@@ -77,12 +77,12 @@ impl Mail {
 }
 
 /// The secrets' files by name.
-pub fn files(secrets: &[Secret]) -> BTreeMap<String, PathBuf> {
+pub(super) fn files(secrets: &[Secret]) -> BTreeMap<String, PathBuf> {
     secrets.iter().map(|secret| (secret.name.clone(), secret.file.clone())).collect()
 }
 
 /// What cannot be right in the two parts, in the order of the file.
-pub fn problems(mail: Option<&Mail>, secrets: &[Secret], host: &str) -> Vec<String> {
+pub(super) fn problems(mail: Option<&Mail>, secrets: &[Secret], host: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if let Some(mail) = mail {
         problems.extend(mail.settings(host).problems().into_iter().map(|problem| format!("mail: {problem}")));

@@ -351,7 +351,7 @@ impl Drop for Stage {
 fn outside_of(harness: &Harness, case: &Case, scratch: &Scratch) -> Result<Outside, ConformanceError> {
     let bare = Outside::bare(&scratch.0);
     let Some(parts) = &case.file.outside else { return Ok(bare) };
-    let state = scratch.0.join("programs");
+    let state = scratch.0.clone();
     let programs = Programs::new(state, harness.keeper.clone(), parts.power.clone(), parts.programs.clone());
     let programs = programs.map_err(|cause| case.wrong(&cause.to_string()))?;
     Ok(Outside { programs, ..bare })

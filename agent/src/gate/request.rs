@@ -245,15 +245,19 @@ impl Request {
     }
 
     /// Further powers it needs, with their scopes: a second path, a secret.
-    pub fn further(&self) -> Vec<(&'static str, String)> {
-        match self {
+    ///
+    /// # Errors
+    /// `secrets/malformed`
+    pub fn further(&self) -> Result<Vec<(&'static str, String)>, HostError> {
+        Ok(match self {
             Self::FilesStageArchive { archive, .. } => vec![("files", archive.clone())],
             Self::HttpSend(request) => {
-                let values = request.headers.iter().map(|(_, value)| value);
-                values.flat_map(|value| secrets::names_in(value)).map(|name| ("secrets", name)).collect()
+                let values = request.headers.iter().map(|(_, value)| secrets::names_in(value));
+                let names = values.collect::<Result<Vec<_>, _>>()?;
+                names.into_iter().flatten().map(|name| ("secrets", name)).collect()
             }
             _ => Vec::new(),
-        }
+        })
     }
 
     /// The path, name or URL that the grant must cover. None: any grant of

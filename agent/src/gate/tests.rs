@@ -1,18 +1,27 @@
 use super::*;
+use crate::capabilities::clusters::ClusterRequest;
 use crate::capabilities::files::{HostRoot, Ownership, Place};
 use crate::capabilities::http::HttpRequest;
+use crate::capabilities::programs::Call;
+use crate::capabilities::sockets::Exchange;
+use crate::capabilities::systemd::{FileChange, Job};
 
 struct World {
     directory: tempfile::TempDir,
     recorder: Arc<MemoryRecorder>,
 }
 
-const GRANTED: [(&str, &str); 5] = [
+const GRANTED: [(&str, &str); 10] = [
     ("files", "/granted"),
     ("points", "/granted"),
     ("services", "web"),
     ("http", "http://127.0.0.1:1/granted"),
     ("databases", "/granted/app.db"),
+    ("systemd", "web"),
+    ("containers", "/granted"),
+    ("sockets", "tcp://127.0.0.1:1"),
+    ("mail", "web"),
+    ("clusters", "prod/web"),
 ];
 
 fn grants(of: &[(&str, &str)]) -> Vec<Grant> {
@@ -93,7 +102,63 @@ fn every_request(path: &str, service: &str, url: &str) -> Vec<Request> {
         http("PUT", url),
         Request::DatabasesInspect { at, path: path.clone() },
         Request::DatabasesAsk { at, path: path.clone(), sql: "SELECT 1".into() },
-        Request::DatabasesSettle { path },
+        Request::DatabasesSettle { path: path.clone() },
+        Request::FilesReadTail { at, path: path.clone(), bytes_max: 1 },
+        Request::FilesFind { at, path: path.clone(), suffix: ".x".into() },
+        Request::FilesStageArchive { path: path.clone(), archive: path.clone(), bytes_max: 1 },
+        Request::FilesStageLink { path: path.clone(), target: "x".into() },
+        Request::FilesStagePutBack { path: path.clone(), suffix: ".x".into() },
+        Request::FilesStageRemoval { path: path.clone(), inside: vec![] },
+    ]
+    .into_iter()
+    .chain(outside_requests(&path, service, url))
+    .collect()
+}
+
+fn outside_requests(path: &str, service: &str, url: &str) -> Vec<Request> {
+    let name = service.to_owned();
+    let call = Call { form: "containers.logs".into(), on: path.into(), holes: vec![], timeout_ms: 200 };
+    let exchange = Exchange {
+        address: url.trim_end_matches("/granted").replace("http", "tcp"),
+        data: vec![],
+        until: vec![],
+        bytes_max: 1,
+        timeout_ms: 200,
+    };
+    let letter = |to: &str| Request::MailSend {
+        to: to.into(),
+        subject: "x".into(),
+        body: "x".into(),
+        key: "x".into(),
+    };
+    let cluster = |method: &str| {
+        Request::ClustersSend(ClusterRequest {
+            cluster: "prod".into(),
+            namespace: service.into(),
+            method: method.into(),
+            group: "v1".into(),
+            rest: "pods".into(),
+            content_type: String::new(),
+            body: vec![],
+            timeout_ms: 200,
+        })
+    };
+    vec![
+        Request::Systemd(SystemdCall::GetUnit { name: name.clone() }),
+        Request::Systemd(SystemdCall::Lines { name: name.clone(), since_ms: 0, lines_max: 1 }),
+        Request::Systemd(SystemdCall::RunJob { name: name.clone(), job: Job::Stop, timeout_ms: 1 }),
+        Request::Systemd(SystemdCall::Kill { name: name.clone() }),
+        Request::Systemd(SystemdCall::ResetFailed { name: name.clone() }),
+        Request::Systemd(SystemdCall::ChangeFile { name, change: FileChange::Mask }),
+        Request::Programs(ProgramCall::Ask(call.clone())),
+        Request::Programs(ProgramCall::Stage(call.clone())),
+        Request::Programs(ProgramCall::Run { key: "k".into(), call }),
+        Request::Sockets(SocketCall::Probe { address: exchange.address.clone(), timeout_ms: 200 }),
+        Request::Sockets(SocketCall::Ask(exchange.clone())),
+        Request::Sockets(SocketCall::Tell(exchange)),
+        letter(service),
+        cluster("GET"),
+        cluster("PUT"),
     ]
 }
 
@@ -105,10 +170,10 @@ fn no_call_passes_outside_its_grant_and_the_denial_names_both() {
         let mut gate = world.open_gate(Phase::Apply);
         let error = gate.pass(&request).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Denied, "{request:?}: {error}");
-        assert_eq!(error.code, format!("{}/outside-grant", request.interface()));
+        assert_eq!(error.code, format!("{}/outside-grant", request.power().unwrap()));
         assert!(error.message.contains(request.name()), "{error}");
         assert!(error.message.contains(&request.scope().unwrap()), "{error}");
-        let (_, scope) = GRANTED.iter().find(|(power, _)| *power == request.interface()).unwrap();
+        let (_, scope) = GRANTED.iter().find(|(power, _)| request.power() == Some(*power)).unwrap();
         assert!(error.message.contains(scope), "{error}");
     }
     assert_eq!(std::fs::read(world.directory.path().join("other")).unwrap(), b"kept");
@@ -123,12 +188,12 @@ fn no_call_passes_without_any_grant_or_without_the_hosts_permission() {
     for request in inside {
         let any: Vec<_> = GRANTED.iter().map(|(power, _)| (*power, "*")).collect();
         let error = world.gate(Phase::Apply, &[], &any).pass(&request).unwrap_err();
-        assert_eq!(error.code, format!("{}/outside-grant", request.interface()), "{request:?}");
+        assert_eq!(error.code, format!("{}/outside-grant", request.power().unwrap()), "{request:?}");
         if request.interface() == "databases" {
             continue;
         }
         let error = world.gate(Phase::Apply, &GRANTED, &[]).pass(&request).unwrap_err();
-        assert_eq!(error.code, format!("{}/outside-policy", request.interface()), "{request:?}");
+        assert_eq!(error.code, format!("{}/outside-policy", request.power().unwrap()), "{request:?}");
     }
 }
 

@@ -175,12 +175,7 @@ impl wit::files::Host for Context {
         take!(self.pass(&Request::FilesRead { at: place_in(at), path, bytes_max }), Bytes)
     }
 
-    fn read_tail(
-        &mut self,
-        at: wit::files::Place,
-        path: String,
-        bytes_max: u32,
-    ) -> Result<Vec<u8>, Error> {
+    fn read_tail(&mut self, at: wit::files::Place, path: String, bytes_max: u32) -> Result<Vec<u8>, Error> {
         take!(self.pass(&Request::FilesReadTail { at: place_in(at), path, bytes_max }), Bytes)
     }
 

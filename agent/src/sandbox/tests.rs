@@ -3,7 +3,9 @@ use super::*;
 use crate::capabilities::files::{Files, HostRoot};
 use crate::capabilities::http::HttpClient;
 use crate::capabilities::services::Services;
-use crate::gate::{Cancel, Gate, GateParts, HostPolicy, Level, MemoryRecorder, Powers, Progress, Sink};
+use crate::gate::{
+    Cancel, Gate, GateParts, HostPolicy, Level, MemoryRecorder, Outside, Powers, Progress, Sink,
+};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Instant;
 use sternway_core::grant::Grant;

@@ -37,6 +37,13 @@ impl Docker {
             .is_ok_and(|output| output.status.success())
     }
 
+    /// Since version 1.44 of its API it may.
+    pub(crate) fn gives_random_ethernet_addresses(&self) -> bool {
+        let version = self.ask(&["version", "--format", "{{.Server.APIVersion}}"]).unwrap_or_default();
+        let minor = version.strip_prefix("1.").and_then(|minor| minor.parse::<u32>().ok());
+        minor.is_none_or(|minor| minor >= 44)
+    }
+
     /// What to put before a `docker` typed by hand.
     pub(crate) fn address(&self) -> Option<&str> {
         self.address.as_deref()

@@ -149,9 +149,9 @@ mod tests {
             .into(),
         };
         let text = rules(&state).unwrap();
-        assert_eq!(text.matches("02:d5:00:00:00:0b drop").count(), 2, "{text}");
-        assert!(text.contains("ether daddr 02:d5:00:00:00:0c queue num 20012"), "{text}");
-        assert!(text.contains("ether saddr 02:d5:00:00:00:0c numgen random mod 10000 < 500 drop"), "{text}");
+        assert_eq!(text.matches("02:42:0a:d5:00:0b drop").count(), 2, "{text}");
+        assert!(text.contains("ether daddr 02:42:0a:d5:00:0c queue num 20012"), "{text}");
+        assert!(text.contains("ether saddr 02:42:0a:d5:00:0c numgen random mod 10000 < 500 drop"), "{text}");
         assert!(
             text.starts_with("add table bridge sternway_a_b\ndelete table bridge sternway_a_b\n"),
             "{text}"

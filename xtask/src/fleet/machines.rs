@@ -62,7 +62,8 @@ pub(crate) fn each<'a>(
 /// Starts the container of a machine and waits until its systemd is up.
 pub(crate) fn start(docker: &Docker, state: &State, folder: &Path, name: &str) -> Result<(), String> {
     let compiled = cache()?.join("compiled");
-    let made = std::fs::create_dir_all(&compiled);
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    let made = std::fs::create_dir_all(&compiled).and_then(|()| std::fs::set_permissions(&compiled, private));
     made.map_err(|cause| format!("could not make {}: {cause}", compiled.display()))?;
     let mut words: Vec<String> = ["run", "--detach", "--stop-signal", "SIGRTMIN+3"].map(String::from).into();
     let mut say = |option: &str, value: String| words.extend([option.to_owned(), value]);
@@ -71,7 +72,10 @@ pub(crate) fn start(docker: &Docker, state: &State, folder: &Path, name: &str) -
     say("--label", label(&state.name));
     say("--network", state.network_name());
     say("--ip", state.address(name)?.to_string());
-    say("--mac-address", state.ethernet(name)?);
+    // Older ones make the same one out of the address, and newer clients do not let them be told.
+    if docker.gives_random_ethernet_addresses() {
+        say("--mac-address", state.ethernet(name)?);
+    }
     for other in state.machines().filter(|other| *other != name) {
         say("--add-host", format!("{other}:{}", state.address(other)?));
     }

@@ -61,10 +61,11 @@ impl State {
         Ok(Ipv4Addr::new(10, 213, self.network, last))
     }
 
-    /// Rules for links go by it, since a machine keeps it over every boot.
+    /// Rules for links go by it, since a machine keeps it over every boot. It is
+    /// the one that Docker used to make out of the address.
     pub(crate) fn ethernet(&self, machine: &str) -> Result<String, String> {
         let last = self.last_part(machine).ok_or_else(|| self.no_such(machine))?;
-        Ok(format!("02:d5:00:00:{:02x}:{last:02x}", self.network))
+        Ok(format!("02:42:0a:d5:{:02x}:{last:02x}", self.network))
     }
 
     pub(crate) fn no_such(&self, machine: &str) -> String {
@@ -186,7 +187,7 @@ mod tests {
         let state = state();
         assert_eq!(state.address("coordinator").unwrap().to_string(), "10.213.7.2");
         assert_eq!(state.address("web-02").unwrap().to_string(), "10.213.7.12");
-        assert_eq!(state.ethernet("web-02").unwrap(), "02:d5:00:00:07:0c");
+        assert_eq!(state.ethernet("web-02").unwrap(), "02:42:0a:d5:07:0c");
         let error = state.address("web-03").unwrap_err();
         assert!(error.contains("web-03") && error.contains("coordinator, web-01, web-02"), "{error}");
     }

@@ -3,7 +3,7 @@
 use super::form::{self, Form, FormError};
 
 /// Power and forms; sorted, one line each.
-const FILES: &[(&str, &str)] = &[];
+const FILES: &[(&str, &str)] = &[("containers", include_str!("forms/containers.toml"))];
 
 /// All of them.
 ///

@@ -17,8 +17,8 @@ pub struct TransientUnit {
     pub name: String,
     /// The program and its arguments.
     pub command: Vec<OsString>,
-    /// Properties as systemd names them, all of them texts.
-    pub properties: Vec<(&'static str, String)>,
+    /// What people see beside its name.
+    pub description: String,
 }
 
 /// Starts a transient unit, and returns when systemd has taken it.
@@ -66,16 +66,10 @@ impl Launcher {
 fn transient(name: &str, command: &[OsString]) -> TransientUnit {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' };
     let name: String = name.chars().map(plain).take(UNIT_CHARACTERS_MAX).collect();
-    let properties = [
-        ("Description", format!("Sternway: {name}")),
-        ("CollectMode", "inactive-or-failed".into()),
-        // What the program started on purpose, a database say, stays.
-        ("KillMode", "process".into()),
-    ];
     TransientUnit {
         name: format!("sternway-{name}.service"),
         command: command.to_vec(),
-        properties: properties.into(),
+        description: format!("Sternway: {name}"),
     }
 }
 

@@ -138,9 +138,11 @@ impl Bus {
     {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.runtime.is_none() {
-            let built = Builder::new_multi_thread().worker_threads(1).thread_name("systemd").enable_all().build();
-            inner.runtime =
-                Some(built.map_err(|cause| HostError::from_io("systemd", "could not start a thread", &cause))?);
+            let built =
+                Builder::new_multi_thread().worker_threads(1).thread_name("systemd").enable_all().build();
+            inner.runtime = Some(
+                built.map_err(|cause| HostError::from_io("systemd", "could not start a thread", &cause))?,
+            );
         }
         let runtime = inner.runtime.as_ref().expect("made above");
         Ok(runtime.spawn(future).abort_handle())
@@ -159,9 +161,7 @@ impl Bus {
                 let builder = connection::Builder::system()?.method_timeout(ANSWER_PATIENCE);
                 let connection = builder.build().await?;
                 // Without it systemd tells nobody that a job has ended.
-                connection
-                    .call_method(Some(SYSTEMD), MANAGER_PATH, Some(MANAGER), "Subscribe", &())
-                    .await?;
+                connection.call_method(Some(SYSTEMD), MANAGER_PATH, Some(MANAGER), "Subscribe", &()).await?;
                 Ok::<_, zbus::Error>(connection)
             })?;
             match made {

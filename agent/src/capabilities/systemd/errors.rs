@@ -19,7 +19,11 @@ pub(super) fn not_here() -> HostError {
 }
 
 pub(super) fn no_bus(why: &str) -> HostError {
-    HostError::new(ErrorKind::Transient, "systemd/no-bus", format!("could not reach systemd over the system bus: {why}"))
+    HostError::new(
+        ErrorKind::Transient,
+        "systemd/no-bus",
+        format!("could not reach systemd over the system bus: {why}"),
+    )
 }
 
 /// An answer that is an error, by its name on the bus.
@@ -72,7 +76,11 @@ mod tests {
             ("org.freedesktop.systemd1.UnitMasked", ErrorKind::Conflict, "systemd/masked"),
             ("org.freedesktop.systemd1.OnlyByDependency", ErrorKind::Conflict, "systemd/refused-manual"),
             ("org.freedesktop.systemd1.TransactionIsDestructive", ErrorKind::Conflict, "systemd/busy"),
-            ("org.freedesktop.systemd1.JobTypeNotApplicable", ErrorKind::Unsupported, "systemd/not-applicable"),
+            (
+                "org.freedesktop.systemd1.JobTypeNotApplicable",
+                ErrorKind::Unsupported,
+                "systemd/not-applicable",
+            ),
             ("org.freedesktop.DBus.Error.AccessDenied", ErrorKind::Failed, "systemd/permission"),
             ("System.Error.EEXIST", ErrorKind::Conflict, "systemd/file-in-the-way"),
             ("com.example.Unheard", ErrorKind::Failed, "systemd/failed"),

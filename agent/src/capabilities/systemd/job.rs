@@ -124,7 +124,9 @@ impl Asked<'_> {
             let queued = self.bus.manager(method, (self.name.to_owned(), mode.to_owned()));
             match queued {
                 Err(error) if error.code == "systemd/busy" && Instant::now() < patience.until => {}
-                Err(error) => return Err(HostError { message: format!("{}: {}", self.name, error.message), ..error }),
+                Err(error) => {
+                    return Err(HostError { message: format!("{}: {}", self.name, error.message), ..error });
+                }
                 Ok(path) => return Ok(path),
             }
             if (patience.give_up)() {
@@ -163,7 +165,11 @@ impl Asked<'_> {
                 let left = self.leave(path)?;
                 if waited_out {
                     let message = format!("{} of {} took too long: {left}", self.verb(), self.name);
-                    return Err(HostError::new(ErrorKind::TimedOut, "systemd/timed-out", self.with_lines(message)));
+                    return Err(HostError::new(
+                        ErrorKind::TimedOut,
+                        "systemd/timed-out",
+                        self.with_lines(message),
+                    ));
                 }
                 return Err(self.cancelled(&left));
             }

@@ -101,7 +101,15 @@ fn byte(value: &Value) -> Option<u8> {
 /// What a terminal can show and do no more with.
 fn plain(bytes: &[u8]) -> String {
     let kept = &bytes[..bytes.len().min(LINE_BYTES_MAX)];
-    let shown = |c: char| if c == '\t' { ' ' } else if c.is_control() { '\u{fffd}' } else { c };
+    let shown = |c: char| {
+        if c == '\t' {
+            ' '
+        } else if c.is_control() {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
     String::from_utf8_lossy(kept).trim_end().chars().map(shown).collect()
 }
 

@@ -9,7 +9,8 @@ pub(super) const SUFFIXES: [&str; 6] = [".service", ".socket", ".timer", ".path"
 /// # Errors
 /// `systemd/name`.
 pub(super) fn check(name: &str) -> Result<(), HostError> {
-    let refuse = |why: &str| Err(HostError::new(ErrorKind::Invalid, "systemd/name", format!("{name:?} {why}")));
+    let refuse =
+        |why: &str| Err(HostError::new(ErrorKind::Invalid, "systemd/name", format!("{name:?} {why}")));
     if name.len() > BYTES_MAX {
         return refuse("is longer than 255 bytes");
     }
@@ -47,10 +48,22 @@ mod tests {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         let long = format!("{}.service", "a".repeat(248));
-        for bad in
-            ["", "web", ".service", "web.scope", "a/b.service", "../a.service", "a b.service", "@.service",
-             "app@.service", "@1.service", "ä.service", "a\n.service", "-.slice", long.as_str()]
-        {
+        for bad in [
+            "",
+            "web",
+            ".service",
+            "web.scope",
+            "a/b.service",
+            "../a.service",
+            "a b.service",
+            "@.service",
+            "app@.service",
+            "@1.service",
+            "ä.service",
+            "a\n.service",
+            "-.slice",
+            long.as_str(),
+        ] {
             assert_eq!(check(bad).unwrap_err().code, "systemd/name", "{bad:?}");
         }
     }

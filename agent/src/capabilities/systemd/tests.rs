@@ -129,7 +129,8 @@ fn a_service_starts_restarts_reloads_and_stops() {
     units.run(&name, Job::Stop).unwrap();
     until("the journal", || {
         let lines = units.systemd.lines(&name, began, 100).unwrap();
-        lines.iter().any(|line| line == "read again") && lines.iter().filter(|line| *line == "up").count() == 2
+        lines.iter().any(|line| line == "read again")
+            && lines.iter().filter(|line| *line == "up").count() == 2
     });
     assert_eq!(units.systemd.lines(&name, began, 1).unwrap().len(), 1);
     assert_eq!(units.systemd.lines(&name, now_ms() + 60_000, 10).unwrap(), [""; 0]);
@@ -166,7 +167,10 @@ fn work_that_is_done_once_is_done_and_not_failed() {
     assert_eq!((done.active, done.outcome.as_str()), (Active::Inactive, "success"));
     let name = units.service("stays", "/bin/true", "Type=oneshot\nRemainAfterExit=yes");
     assert_eq!(units.run(&name, Job::Start).unwrap().sub, "exited");
-    let name = units.add("unmet.service", "[Unit]\nConditionPathExists=/no/such\n[Service]\nType=oneshot\nExecStart=/bin/true\n");
+    let name = units.add(
+        "unmet.service",
+        "[Unit]\nConditionPathExists=/no/such\n[Service]\nType=oneshot\nExecStart=/bin/true\n",
+    );
     let error = units.run(&name, Job::Start).unwrap_err();
     assert!(error.message.contains("condition"), "{error}");
 }
@@ -210,8 +214,7 @@ fn too_many_starts_are_a_limit_until_it_is_forgotten() {
 fn a_service_that_never_says_it_is_ready_is_timed_out_by_us_or_by_systemd() {
     let Some(mut units) = Units::new("a_service_that_never_says_it_is_ready") else { return };
     let name = units.service("silent", "/bin/sleep 1000", "Type=notify\nTimeoutStartSec=1h");
-    let error =
-        units.systemd.run_job(&name, Job::Start, Duration::from_secs(1), &|| false).unwrap_err();
+    let error = units.systemd.run_job(&name, Job::Start, Duration::from_secs(1), &|| false).unwrap_err();
     assert_eq!((error.kind, error.code.as_str()), (ErrorKind::TimedOut, "systemd/timed-out"));
     assert!(error.message.contains("activating"), "{error}");
     units.run(&name, Job::Stop).unwrap();
@@ -293,7 +296,8 @@ fn what_cannot_be_started_is_refused_with_its_reason() {
     assert_eq!(code("no-suffix", Job::Start), "systemd/name");
     let enabled = units.systemd.change_file("sternway-try-nobody.service", FileChange::Enable);
     assert_eq!(enabled.unwrap_err().code, "systemd/unknown-unit");
-    let name = units.add("manual.service", "[Unit]\nRefuseManualStart=yes\n[Service]\nExecStart=/bin/sleep 9\n");
+    let name =
+        units.add("manual.service", "[Unit]\nRefuseManualStart=yes\n[Service]\nExecStart=/bin/sleep 9\n");
     assert_eq!(units.run(&name, Job::Start).unwrap_err().code, "systemd/refused-manual");
     let name = units.add("broken.service", "[Service]\nType=simple\n");
     assert_eq!(units.unit(&name).load, Load::Broken);
