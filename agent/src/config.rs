@@ -2,6 +2,7 @@
 
 mod outside;
 mod points;
+mod programs;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,10 +17,13 @@ use sternway_core::trust::{Keyring, KeyringError, KeyringFile};
 use crate::capabilities::programs::{self, Form, PowerSettings};
 
 pub use outside::{Mail, MailTls, Secret};
+use crate::capabilities::programs::{Form, PowerSettings};
+
 pub use points::{
     Component, Database, DatabaseSource, Keep, Mysql, PointService, PointsConfig, Ready, Schedule, Scrub,
     SecretsError, Version,
 };
+pub use programs::Program;
 
 /// The powers that are no program's.
 const POWERS: [&str; 10] =
@@ -65,6 +69,12 @@ pub struct Config {
     /// Where rollback points are kept, of what and for how long.
     #[serde(default)]
     pub points: PointsConfig,
+    /// The host's own programs that plans may have run.
+    #[serde(default, rename = "program")]
+    pub programs: Vec<Program>,
+    /// As whom and where the programs of a power run.
+    #[serde(default, rename = "power")]
+    pub powers: BTreeMap<String, PowerSettings>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -147,6 +157,8 @@ pub enum ConfigError {
     Outside { path: PathBuf, problems: Vec<String> },
     #[error("`{}` describes rollback points that cannot be made: {}", path.display(), problems.join("; "))]
     Points { path: PathBuf, problems: Vec<String> },
+    #[error("`{}` describes programs that cannot be run: {}", path.display(), problems.join("; "))]
+    Programs { path: PathBuf, problems: Vec<String> },
     #[error("the keyring `{}` cannot be trusted", path.display())]
     Keyring {
         path: PathBuf,
@@ -206,6 +218,10 @@ impl Config {
         if !problems.is_empty() {
             return Err(ConfigError::Points { path: path.to_path_buf(), problems });
         }
+        let problems = programs::problems(&config.programs, &config.powers);
+        if !problems.is_empty() {
+            return Err(ConfigError::Programs { path: path.to_path_buf(), problems });
+        }
         for service in &mut config.services {
             service.directory = service.directory.take().map(|directory| folder.join(directory));
         }
@@ -220,6 +236,11 @@ impl Config {
     pub fn load_keyring(&self) -> Result<Keyring, ConfigError> {
         let file: KeyringFile = parse(&self.keyring)?;
         Keyring::new(file).map_err(|cause| ConfigError::Keyring { path: self.keyring.clone(), cause })
+    }
+
+    /// The host's own programs as forms of the power `command`.
+    pub fn own_forms(&self) -> Vec<Form> {
+        programs::forms(&self.programs)
     }
 
     pub fn journal_path(&self) -> PathBuf {
@@ -285,6 +306,16 @@ mod tests {
         assert!(error.contains("`fils`") && error.contains("files, points"), "{error}");
         let error = load(&GOOD.replace("200ms", "200")).unwrap_err().to_string();
         assert!(error.contains("needs its unit"), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_makes_no_sense_is_said_when_the_file_is_read() {
+        let program = |words: &str| {
+            format!("{GOOD}\n[[program]]\nname = \"a\"\neffect = \"read\"\nprogram = \"{words}\"")
+        };
+        assert_eq!(load(&program("true")).unwrap().own_forms()[0].name, "command.a");
+        let error = load(&program("../true")).unwrap_err().to_string();
+        assert!(error.contains("the program `a`") && error.contains("agent.toml"), "{error}");
     }
 
     #[test]

@@ -25,13 +25,8 @@ pub struct Identity {
 impl Identity {
     /// None when there is no such process, or it is dead and not yet waited for.
     pub fn of(pid: u32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name stands in brackets and may hold anything, brackets too.
-        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-        if matches!(fields.next()?, "Z" | "X") {
-            return None;
-        }
-        Some(Self { pid, started: fields.nth(18)?.parse().ok()? })
+        let stat = Stat::of(pid)?;
+        (!matches!(stat.state.as_str(), "Z" | "X")).then_some(Self { pid, started: stat.started })
     }
 
     /// Whether this very process is still there.
@@ -62,19 +57,33 @@ pub(crate) fn pid_of(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
-/// Kills what is left in the session of a leader that is gone. Its number is not
-/// given to anybody while its session lives, so nobody else is hit.
+/// What the kernel says of a process, also of one that is dead and not waited for.
+struct Stat {
+    state: String,
+    session: u32,
+    started: u64,
+}
+
+impl Stat {
+    fn of(pid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name stands in brackets and may hold anything, brackets too.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let state = fields.next()?.to_owned();
+        let session = fields.nth(2)?.parse().ok()?;
+        Some(Self { state, session, started: fields.nth(15)?.parse().ok()? })
+    }
+}
+
+/// Kills what is left in the session of a leader that has ended. Its number is
+/// given to nobody else while its session lives, so nobody else is hit.
 pub(crate) fn end_session(leader: Identity) {
-    let number = leader.pid.to_string();
-    if fs::exists(format!("/proc/{number}")).unwrap_or(true) {
+    if leader.is_alive() || Stat::of(leader.pid).is_some_and(|stat| stat.started != leader.started) {
         return;
     }
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // Behind the name: state, parent, group, session.
-        let session = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(3));
-        if session == Some(&number)
+        if Stat::of(pid).is_some_and(|stat| stat.session == leader.pid)
             && let Some(pid) = pid_of(pid)
         {
             // It may have ended in between, which is what was wanted.

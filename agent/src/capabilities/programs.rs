@@ -49,6 +49,9 @@ pub fn powers() -> Vec<String> {
     powers.sort();
     powers.dedup();
     powers
+/// All powers that programs may be of, on any host.
+pub(crate) fn known_powers() -> impl Iterator<Item = &'static str> {
+    catalogue::powers().chain([OWN_POWER])
 }
 
 /// The values of one hole.

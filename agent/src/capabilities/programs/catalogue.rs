@@ -6,6 +6,11 @@ use super::form::{self, Form, FormError};
 const FILES: &[(&str, &str)] = &[("containers", include_str!("forms/containers.toml"))];
 const FILES: &[(&str, &str)] = &[];
 
+/// The powers that have a file.
+pub(super) fn powers() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|(power, _)| *power)
+}
+
 /// All of them.
 ///
 /// # Errors

@@ -157,6 +157,30 @@ fn scope() -> Scope {
     Scope { kind: HoleKind::Name }
 }
 
+impl Form {
+    /// A form that reads by one program with no words.
+    pub(crate) fn of_one_program(program: &str) -> Self {
+        Self {
+            name: String::new(),
+            effect: FormEffect::Read,
+            program: Candidates(vec![vec![program.to_owned()]]),
+            probe: Vec::new(),
+            search: Vec::new(),
+            arguments: Vec::new(),
+            stdin: None,
+            stdin_text: None,
+            stdout: None,
+            output_bytes_max: output_bytes_max(),
+            codes: codes(),
+            environment: BTreeMap::new(),
+            on: scope(),
+            holes: BTreeMap::new(),
+            run_as: None,
+            directory: None,
+        }
+    }
+}
+
 /// A part of a text of a form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part<'a> {

@@ -7,7 +7,7 @@ use super::{Argument, Form, FormEffect, FormError, HoleKind, OUTPUT_BYTES_MAX, h
 impl Form {
     /// # Errors
     /// Why it cannot be used.
-    pub(in super::super) fn check(&self) -> Result<(), FormError> {
+    pub(crate) fn check(&self) -> Result<(), FormError> {
         self.problem().map_or(Ok(()), |problem| Err(self.unsound(problem)))
     }
 
