@@ -8,7 +8,7 @@ use crate::groups::Groups;
 const TIMEOUT_MS: u64 = 60_000;
 const SETTLE_MS: u64 = 2_000;
 const SUFFIXES: [&str; 6] = [".service", ".socket", ".timer", ".path", ".target", ".mount"];
-const UNITS: &str = "/etc/systemd/system";
+const UNITS: &str = "/etc/systemd/system/";
 
 /// Moves, links and checks units of systemd, or restores their files; exactly one of the ten.
 ///
@@ -150,7 +150,7 @@ fn full_name(name: &str) -> Result<String, Error> {
 fn unit_files(texts: &Texts) -> Result<Vec<String>, Error> {
     let paths = paths::all(Some(texts))?;
     for (at, path) in paths.iter().enumerate() {
-        let parts: Vec<&str> = path.strip_prefix(UNITS).unwrap_or_default().split('/').skip(1).collect();
+        let parts: Vec<&str> = path.strip_prefix(UNITS).unwrap_or_default().split('/').collect();
         let unit = |name: &str| SUFFIXES.iter().any(|suffix| name.ends_with(suffix) && name != *suffix);
         let folder = |name: &str| name.strip_suffix(".d").is_some_and(unit);
         let sound = match parts.as_slice() {

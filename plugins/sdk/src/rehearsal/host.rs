@@ -452,7 +452,7 @@ pub mod systemd {
             outcome: "success".to_owned(),
             last_exit: None,
             needs_reload: false,
-            path: format!("/etc/systemd/system/{name}"),
+            path: format!("/lib/systemd/system/{name}"),
             drop_ins: vec![],
         }
     }
@@ -466,7 +466,11 @@ pub mod systemd {
                     unit_file: String::new(),
                     ..unit(name, &UnitModel::default())
                 },
-                |model| unit(name, model),
+                |model| {
+                    let own = format!("/etc/systemd/system/{name}");
+                    let found = unit(name, model);
+                    if world.live.contains_key(&own) { Unit { path: own, ..found } } else { found }
+                },
             ))
         })
     }
