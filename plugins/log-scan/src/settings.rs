@@ -50,12 +50,15 @@ pub(crate) struct Task {
 impl Settings {
     pub(crate) fn task(&self) -> Result<Task, Error> {
         let files = paths::all(self.files.as_ref())?;
-        let units: Vec<String> = self.units.iter().flat_map(Texts::iter).map(unit).collect::<Result<_, _>>()?;
+        let units: Vec<String> =
+            self.units.iter().flat_map(Texts::iter).map(unit).collect::<Result<_, _>>()?;
         if files.is_empty() && units.is_empty() {
             return Err(Error::invalid("log-scan/nothing-asked", "neither `files` nor `units` is set"));
         }
         for names in [&files, &units] {
-            if let Some(name) = (1..names.len()).find_map(|at| names[..at].contains(&names[at]).then(|| &names[at])) {
+            if let Some(name) =
+                (1..names.len()).find_map(|at| names[..at].contains(&names[at]).then(|| &names[at]))
+            {
                 return Err(Error::invalid("log-scan/twice", format!("`{name}` is named twice")));
             }
         }

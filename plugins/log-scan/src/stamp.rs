@@ -39,7 +39,8 @@ impl Stamp {
             Self::Local(ms) => ms - offset_ms,
             Self::Yearless { month, day, ms } => {
                 let (year, _, _) = civil((near + offset_ms).div_euclid(DAY_MS));
-                let moments = (year - 1..=year + 1).map(|year| days(year, month, day) * DAY_MS + ms - offset_ms);
+                let moments =
+                    (year - 1..=year + 1).map(|year| days(year, month, day) * DAY_MS + ms - offset_ms);
                 moments.min_by_key(|moment| (moment - near).abs()).expect("three years")
             }
         }
@@ -117,7 +118,13 @@ impl<'a> Text<'a> {
         if self.take('Z') {
             return Some(0);
         }
-        let sign = if self.take('+') { 1 } else if self.take('-') { -1 } else { return None };
+        let sign = if self.take('+') {
+            1
+        } else if self.take('-') {
+            -1
+        } else {
+            return None;
+        };
         let (hours, minutes) = match self.0.as_bytes().get(2) {
             Some(b':') => {
                 let hours = self.digits(2, 2)?;
@@ -136,7 +143,13 @@ impl<'a> Text<'a> {
 /// `2026-11-21T20:31:08.123Z`, `2026-11-21 20:31:08,123`, `2026/11/21 20:31:08`.
 fn iso(mut text: Text<'_>) -> Option<Stamp> {
     let year = text.digits(4, 4)?;
-    let between = if text.take('-') { '-' } else if text.take('/') { '/' } else { return None };
+    let between = if text.take('-') {
+        '-'
+    } else if text.take('/') {
+        '/'
+    } else {
+        return None;
+    };
     let month = text.digits(2, 2)?;
     let day = text.take(between).then(|| text.digits(2, 2)).flatten()?;
     let date = date(year, month, day)?;

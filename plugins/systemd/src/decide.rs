@@ -107,15 +107,18 @@ pub(crate) fn undo_deeds(task: &Units, before: &Before, now: &[Unit]) -> Vec<Dee
     match task.wish {
         Wish::Check => vec![],
         Wish::Stop | Wish::Start | Wish::Restart => {
-            let is_down = |unit: &Unit| standing(unit) == Standing::Down && unit.active != Active::Deactivating;
+            let is_down =
+                |unit: &Unit| standing(unit) == Standing::Down && unit.active != Active::Deactivating;
             let stops = now.iter().rev().filter(|unit| !before.was_up(unit) && !is_down(unit));
             let starts = now.iter().filter(|unit| before.was_up(unit) && unit.active != Active::Active);
             stops.map(|unit| job(Job::Stop, unit)).chain(starts.map(|unit| job(Job::Start, unit))).collect()
         }
         // What it read meanwhile may have been put back by then.
-        Wish::Reload => {
-            now.iter().filter(|unit| unit.active == Active::Active).map(|unit| job(Job::Reload, unit)).collect()
-        }
+        Wish::Reload => now
+            .iter()
+            .filter(|unit| unit.active == Active::Active)
+            .map(|unit| job(Job::Reload, unit))
+            .collect(),
         Wish::Enable | Wish::Disable => now
             .iter()
             .rev()
@@ -128,7 +131,9 @@ pub(crate) fn undo_deeds(task: &Units, before: &Before, now: &[Unit]) -> Vec<Dee
             .iter()
             .rev()
             .filter(|unit| before.was_masked(unit) != (unit.unit_file == "masked"))
-            .map(|unit| links(if before.was_masked(unit) { FileChange::Mask } else { FileChange::Unmask }, unit))
+            .map(|unit| {
+                links(if before.was_masked(unit) { FileChange::Mask } else { FileChange::Unmask }, unit)
+            })
             .collect(),
     }
 }
@@ -148,7 +153,10 @@ pub(crate) fn not_back(task: &Units, before: &Before, now: &[Unit]) -> Option<St
                 }
                 Wish::Enable | Wish::Disable => {
                     let was = before.was_enabled(unit);
-                    (was == (unit.unit_file == "enabled"), if was { "was enabled" } else { "was not enabled" })
+                    (
+                        was == (unit.unit_file == "enabled"),
+                        if was { "was enabled" } else { "was not enabled" },
+                    )
                 }
                 Wish::Mask | Wish::Unmask => {
                     let was = before.was_masked(unit);
@@ -164,7 +172,8 @@ pub(crate) fn not_back(task: &Units, before: &Before, now: &[Unit]) -> Option<St
 /// What stands in the way of the wish, and what is worth knowing.
 pub(crate) fn findings(task: &Units, unit: &Unit) -> Vec<Finding> {
     let name = &unit.name;
-    let runs = matches!(unit.active, Active::Active | Active::Activating | Active::Reloading | Active::Deactivating);
+    let runs =
+        matches!(unit.active, Active::Active | Active::Activating | Active::Reloading | Active::Deactivating);
     if unit.load == Load::NotFound && !(task.wish == Wish::Stop && runs) {
         return vec![Finding::blocking("systemd/unknown-unit", format!("systemd knows no unit {name}"))];
     }
@@ -177,7 +186,8 @@ pub(crate) fn findings(task: &Units, unit: &Unit) -> Vec<Finding> {
     if unit.load == Load::Broken && moves {
         findings.push(Finding::blocking("systemd/broken-unit", format!("{} has mistakes", unit.path)));
     }
-    if links && matches!(unit.unit_file.as_str(), "static" | "generated" | "transient" | "indirect" | "alias") {
+    if links && matches!(unit.unit_file.as_str(), "static" | "generated" | "transient" | "indirect" | "alias")
+    {
         let message = format!("{name} is {} and has no links of its own to change", unit.unit_file);
         findings.push(Finding::blocking("systemd/no-install", message));
     }

@@ -74,7 +74,8 @@ mod tests {
     #[test]
     fn groups_are_told_in_order_and_an_empty_one_is_refused() {
         let names = |json: &str| {
-            serde_json::from_str::<Groups>(json).map(|groups| groups.iter().map(str::to_owned).collect::<Vec<_>>())
+            serde_json::from_str::<Groups>(json)
+                .map(|groups| groups.iter().map(str::to_owned).collect::<Vec<_>>())
         };
         assert_eq!(names(r#""web""#).unwrap(), ["web"]);
         assert_eq!(names(r#"["db",["api","worker"],"web"]"#).unwrap(), ["db", "api", "worker", "web"]);

@@ -62,7 +62,8 @@ impl Plugin for Systemd {
                 Power {
                     name: "systemd".into(),
                     scope_from: modes.iter().map(|mode| mode.setting.clone()).collect(),
-                    reason: "looks at these units, moves and links them, and has systemd read its files".into(),
+                    reason: "looks at these units, moves and links them, and has systemd read its files"
+                        .into(),
                 },
                 Power {
                     name: "files".into(),

@@ -111,11 +111,16 @@ impl Settings {
 
     fn units(&self, wish: Wish, groups: &Groups) -> Result<Units, Error> {
         let names = groups.iter().map(full_name).collect::<Result<Vec<_>, _>>()?;
-        if let Some(name) = (1..names.len()).find_map(|at| names[..at].contains(&names[at]).then(|| &names[at])) {
+        if let Some(name) =
+            (1..names.len()).find_map(|at| names[..at].contains(&names[at]).then(|| &names[at]))
+        {
             return Err(Error::invalid("systemd/twice", format!("`{name}` is named twice")));
         }
         if self.kill.is_some() && wish != Wish::Stop {
-            return Err(Error::invalid("systemd/kill", "`kill` says how to stop; set it together with `stop`"));
+            return Err(Error::invalid(
+                "systemd/kill",
+                "`kill` says how to stop; set it together with `stop`",
+            ));
         }
         Ok(Units {
             wish,
@@ -164,9 +169,13 @@ fn unit_files(texts: &Texts) -> Result<Vec<String>, Error> {
                 format!("`{path}` is no unit file, drop-in or folder of drop-ins below {UNITS}"),
             ));
         }
-        let overlaps = |other: &String| other == path || paths::is_within(other, path) || paths::is_within(path, other);
+        let overlaps =
+            |other: &String| other == path || paths::is_within(other, path) || paths::is_within(path, other);
         if let Some(other) = paths[..at].iter().find(|other| overlaps(other)) {
-            return Err(Error::invalid("systemd/overlap", format!("`{other}` and `{path}` cannot stand in one step")));
+            return Err(Error::invalid(
+                "systemd/overlap",
+                format!("`{other}` and `{path}` cannot stand in one step"),
+            ));
         }
     }
     Ok(paths)
@@ -211,7 +220,10 @@ mod tests {
             (r#"{"unit-files":"/etc/passwd"}"#, "systemd/no-unit-file"),
             (r#"{"unit-files":"/etc/systemd/system"}"#, "systemd/no-unit-file"),
             (r#"{"unit-files":"/etc/systemd/systematic/a.service"}"#, "systemd/no-unit-file"),
-            (r#"{"unit-files":"/etc/systemd/system/multi-user.target.wants/a.service"}"#, "systemd/no-unit-file"),
+            (
+                r#"{"unit-files":"/etc/systemd/system/multi-user.target.wants/a.service"}"#,
+                "systemd/no-unit-file",
+            ),
             (r#"{"unit-files":"/etc/systemd/system/a.service.d/b.txt"}"#, "systemd/no-unit-file"),
             (r#"{"unit-files":"/etc/systemd/system/../a.service"}"#, "step/path"),
             (

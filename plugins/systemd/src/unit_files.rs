@@ -62,7 +62,10 @@ pub(crate) fn apply(paths: &[String], staged: &BTreeMap<String, String>) -> Resu
     Ok((true, format!("{changed} of {} changed, and systemd read them", paths.len())))
 }
 
-pub(crate) fn verify(paths: &[String], staged: &BTreeMap<String, String>) -> Result<Vec<Verification>, Error> {
+pub(crate) fn verify(
+    paths: &[String],
+    staged: &BTreeMap<String, String>,
+) -> Result<Vec<Verification>, Error> {
     paths
         .iter()
         .map(|path| {

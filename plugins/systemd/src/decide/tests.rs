@@ -45,7 +45,9 @@ fn said(deeds: &[Deed]) -> String {
 
 #[test]
 fn what_is_left_to_do_follows_from_the_wish_and_the_units() {
-    let states = |active: [Active; 3]| ["a", "b", "c"].into_iter().zip(active).map(|(n, s)| unit(n, s, None)).collect::<Vec<_>>();
+    let states = |active: [Active; 3]| {
+        ["a", "b", "c"].into_iter().zip(active).map(|(n, s)| unit(n, s, None)).collect::<Vec<_>>()
+    };
     use Active::{Activating, Active as Up, Deactivating, Failed, Inactive, Reloading};
     for (wish, active, expected) in [
         ("stop", [Up, Up, Up], "stop c, stop b, stop a"),
