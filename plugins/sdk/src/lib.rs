@@ -20,7 +20,9 @@
 //! ```
 
 pub mod bindings;
+pub mod checks;
 mod clock;
+pub mod deeds;
 mod duration;
 mod error;
 pub mod exchange;
