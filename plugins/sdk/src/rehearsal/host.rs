@@ -131,7 +131,8 @@ pub mod files {
     pub fn get_attributes(place: Place, path: &str) -> Result<Option<Attributes>, Error> {
         call("files.get-attributes", |world| {
             Ok(at(world, place, path).map(|content| Attributes {
-                node: Node::File,
+                // A content is a text; one that ends like a folder's path stands for one.
+                node: if content.ends_with('/') { Node::Directory } else { Node::File },
                 mode: 0o644,
                 owner: "root".to_owned(),
                 group: "root".to_owned(),
