@@ -68,7 +68,7 @@ impl Host {
                         let content = world.live.get(value).unwrap_or_else(|| panic!("nothing at {value}")).clone();
                         self.real(&content).display().to_string()
                     }
-                    "side" if form.get("stdout").is_none() => {
+                    "side" if !is_output(&form, &hole.name) => {
                         let content = world.side.get(value).unwrap_or_else(|| panic!("no side of {value}")).clone();
                         self.real(&content).display().to_string()
                     }
@@ -82,8 +82,9 @@ impl Host {
         for argument in form["arguments"].as_array().unwrap() {
             words.extend(fill(argument.as_str().unwrap(), &values, &form));
         }
-        let mut command = Command::new(program(&form));
-        command.args(words).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C.UTF-8");
+        let mut program = program(&form).into_iter();
+        let mut command = Command::new(program.next().unwrap());
+        command.args(program).args(words).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C.UTF-8");
         command.current_dir(&self.folder);
         if let Some(environment) = form.get("environment").and_then(|item| item.as_inline_table()) {
             command.envs(environment.iter().map(|(name, value)| (name.to_owned(), value.as_str().unwrap())));
@@ -124,6 +125,10 @@ impl Host {
     }
 }
 
+fn is_output(form: &Table, hole: &str) -> bool {
+    form.get("stdout").and_then(|item| item.as_str()) == Some(format!("{{{hole}}}").as_str())
+}
+
 /// One argument, or as many as its hole has values.
 fn fill(text: &str, values: &BTreeMap<String, Vec<String>>, form: &Table) -> Vec<String> {
     let mut filled = vec![text.to_owned()];
@@ -157,8 +162,18 @@ fn judge(kind: &str, choices: Option<&Value>, value: &str) {
     assert!(sound, "`{value}` is no {kind}");
 }
 
-fn program(form: &Table) -> PathBuf {
-    let name = form["program"].as_str().unwrap();
+/// The program with its own first words.
+fn program(form: &Table) -> Vec<PathBuf> {
+    let program = form["program"].as_value().unwrap();
+    if let Some(candidates) = program.as_array() {
+        let words = |candidate: &Value| -> Vec<PathBuf> {
+            candidate.as_array().unwrap().iter().map(|word| word.as_str().unwrap().into()).collect()
+        };
+        let is_there = |words: &Vec<PathBuf>| Path::new("/usr/bin").join(&words[0]).exists();
+        let mut found = candidates.iter().map(words).filter(is_there);
+        return found.next().expect("one of the candidates is here");
+    }
+    let name = program.as_str().unwrap();
     let search = form.get("search").and_then(|item| item.as_array());
     for pattern in search.into_iter().flatten().filter_map(Value::as_str) {
         let (parent, rest) = pattern.split_once("/*/").unwrap();
@@ -167,8 +182,8 @@ fn program(form: &Table) -> PathBuf {
         found.retain(|path| path.exists());
         found.sort();
         if let Some(path) = found.pop() {
-            return path;
+            return vec![path];
         }
     }
-    PathBuf::from(name)
+    vec![PathBuf::from(name)]
 }
