@@ -127,7 +127,11 @@ impl Clusters {
             return Err(HostError::new(
                 ErrorKind::NotFound,
                 "clusters/unknown",
-                format!("this host knows no cluster `{}`; it knows: {}", shown(&request.cluster), known.join(", ")),
+                format!(
+                    "this host knows no cluster `{}`; it knows: {}",
+                    shown(&request.cluster),
+                    known.join(", ")
+                ),
             ));
         };
         let method = checked_method(&request.method)?;
@@ -214,7 +218,8 @@ fn client(access: &Access, path: &str) -> Result<(Agent, Uri), HostError> {
         .user_agent("sternway")
         .tls_config(tls.build())
         .build();
-    let server: Uri = access.server.parse().map_err(|_| kubeconfig::problem("the cluster's server is no URL"))?;
+    let server: Uri =
+        access.server.parse().map_err(|_| kubeconfig::problem("the cluster's server is no URL"))?;
     let named = match (&access.tls_server_name, server.port_u16()) {
         (None, _) => access.server.clone(),
         (Some(name), Some(port)) => format!("https://{name}:{port}{}", server.path().trim_end_matches('/')),
@@ -307,7 +312,10 @@ fn is_version(text: &str) -> bool {
 /// A DNS label.
 fn is_label(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with('-') && !text.ends_with('-')
+    (1..=63).contains(&text.len())
+        && text.bytes().all(plain)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 /// A DNS subdomain: no dot leads, ends or follows another, so none climbs.
@@ -325,7 +333,11 @@ fn shown(text: &str) -> String {
 }
 
 fn invalid(reason: &str) -> HostError {
-    HostError::new(ErrorKind::Invalid, "clusters/bad-request", format!("the request cannot be sent: {reason}"))
+    HostError::new(
+        ErrorKind::Invalid,
+        "clusters/bad-request",
+        format!("the request cannot be sent: {reason}"),
+    )
 }
 
 fn timed_out(cluster: &str) -> HostError {
@@ -344,7 +356,9 @@ fn failed(cluster: &str, error: &Refused) -> HostError {
     match error {
         Refused::Timeout(_) => timed_out(cluster),
         Refused::Io(cause) if cause.kind() == Io::TimedOut => timed_out(cluster),
-        Refused::Rustls(_) | Refused::Tls(_) => told(ErrorKind::Failed, "clusters/refused", "is not trusted, or trusts not"),
+        Refused::Rustls(_) | Refused::Tls(_) => {
+            told(ErrorKind::Failed, "clusters/refused", "is not trusted, or trusts not")
+        }
         Refused::Io(cause) if cause.kind() == Io::InvalidData => {
             told(ErrorKind::Failed, "clusters/refused", "is not trusted, or trusts not")
         }

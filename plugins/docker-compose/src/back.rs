@@ -91,10 +91,9 @@ fn make_again(task: &Task, old: &Kept, before: &Before, now: &[Container]) -> Re
 fn turn(task: &Task, old: &Kept, before: &Before) -> Result<bool, Failure> {
     let now = docker::survey(task, &old.project)?;
     let (starts, stops) = before.turns(&now);
-    for (name, form, containers) in [
-        ("undo stop", "containers.stop-these", &stops),
-        ("undo start", "containers.start-these", &starts),
-    ] {
+    for (name, form, containers) in
+        [("undo stop", "containers.stop-these", &stops), ("undo start", "containers.start-these", &starts)]
+    {
         if !containers.is_empty() {
             let ids: Vec<String> = containers.iter().map(|container| container.id.clone()).collect();
             docker::run(task, name, &Command::new(form).with("containers", ids))?;

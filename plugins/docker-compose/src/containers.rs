@@ -203,7 +203,12 @@ impl State {
     pub(crate) fn runs(self) -> bool {
         matches!(
             self,
-            Self::Running | Self::Starting | Self::Healthy | Self::Unhealthy | Self::Restarting | Self::Paused
+            Self::Running
+                | Self::Starting
+                | Self::Healthy
+                | Self::Unhealthy
+                | Self::Restarting
+                | Self::Paused
         )
     }
 }
@@ -261,9 +266,8 @@ pub(crate) fn worse(a: Judgement, b: Judgement) -> Judgement {
 
 /// What has to stay the same while one looks for steadiness.
 pub(crate) fn pulse(containers: &[Container]) -> Vec<(String, u32, String)> {
-    let pulse = |container: &Container| {
-        (container.id.clone(), container.restarts, container.started_at.clone())
-    };
+    let pulse =
+        |container: &Container| (container.id.clone(), container.restarts, container.started_at.clone());
     containers.iter().map(pulse).collect()
 }
 
@@ -339,7 +343,12 @@ impl Before {
             }
             for (was, is) in was.into_iter().zip(is) {
                 if was.image_id != is.image_id {
-                    wrong.push(format!("{} runs image {} and ran {}", is.name, short(&is.image_id), short(&was.image_id)));
+                    wrong.push(format!(
+                        "{} runs image {} and ran {}",
+                        is.name,
+                        short(&is.image_id),
+                        short(&was.image_id)
+                    ));
                 }
                 if was.state.runs() != is.state.runs() {
                     wrong.push(format!("{} was {} and is {}", is.name, was.state.word(), is.state.word()));

@@ -168,11 +168,17 @@ impl Task {
     fn fits_together(&self) -> Result<(), Error> {
         let refuse = |code: &str, message: String| Err(Error::invalid(code, message));
         if self.wish == Wish::Scale && self.replicas.is_empty() {
-            return refuse("docker-compose/no-replicas", "`scale` needs `replicas`: how many of which".into());
+            return refuse(
+                "docker-compose/no-replicas",
+                "`scale` needs `replicas`: how many of which".into(),
+            );
         }
         let takes_replicas = matches!(self.wish, Wish::Up | Wish::Scale | Wish::Restore | Wish::Check);
         if !self.replicas.is_empty() && !takes_replicas {
-            return refuse("docker-compose/replicas", "`replicas` goes with `scale`, `up` and `restore`".into());
+            return refuse(
+                "docker-compose/replicas",
+                "`replicas` goes with `scale`, `up` and `restore`".into(),
+            );
         }
         if self.wish == Wish::Scale && !self.services.is_empty() {
             return refuse("docker-compose/services", "`scale` names its services in `replicas`".into());
@@ -199,7 +205,10 @@ impl Task {
         }
         for name in self.named_services().chain(self.project.as_deref()) {
             if !is_name(name) {
-                return refuse("docker-compose/name", format!("`{name}` is not a name of a service or project"));
+                return refuse(
+                    "docker-compose/name",
+                    format!("`{name}` is not a name of a service or project"),
+                );
             }
         }
         Ok(())
@@ -247,7 +256,8 @@ impl Health {
 
 /// The override that pins images: nothing else is in it.
 pub(crate) fn pins(images: &BTreeMap<String, String>) -> String {
-    let mut text = String::from("# Images pinned by digest. Without this file the tags count again.\nservices:\n");
+    let mut text =
+        String::from("# Images pinned by digest. Without this file the tags count again.\nservices:\n");
     for (service, image) in images {
         text.push_str(&format!("  \"{service}\":\n    image: \"{image}\"\n"));
     }
@@ -265,7 +275,8 @@ fn within(folder: &str, names: Option<&Texts>) -> Result<Vec<String>, Error> {
 }
 
 fn inside(folder: &str, name: &str) -> Result<String, Error> {
-    let path = if name.starts_with('/') { paths::path(name)? } else { paths::path(&format!("{folder}/{name}"))? };
+    let path =
+        if name.starts_with('/') { paths::path(name)? } else { paths::path(&format!("{folder}/{name}"))? };
     if !paths::is_within(&path, folder) {
         return Err(Error::invalid("docker-compose/outside", format!("`{name}` does not lie in {folder}")));
     }
@@ -289,9 +300,9 @@ fn is_pinned(image: &str) -> bool {
         }
         None => image,
     };
-    digest
-        .strip_prefix("sha256:")
-        .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
+    digest.strip_prefix("sha256:").is_some_and(|hex| {
+        hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }
 
 fn duration(text: Option<&str>) -> Result<Option<u64>, Error> {

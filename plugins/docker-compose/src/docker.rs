@@ -47,7 +47,8 @@ impl Command {
     }
 
     fn call(&self, task: &Task) -> Call {
-        let hole = |(name, values): &(String, Vec<String>)| Hole { name: name.clone(), values: values.clone() };
+        let hole =
+            |(name, values): &(String, Vec<String>)| Hole { name: name.clone(), values: values.clone() };
         Call {
             form: self.form.clone(),
             on: task.folder.clone(),
@@ -152,8 +153,9 @@ fn inspect(task: &Task, ids: &[&str]) -> Result<Result<Vec<Container>, String>, 
             return Ok(Err(complaint(&said)));
         }
         found.extend(
-            containers::read(&said.output)
-                .map_err(|cause| Error::failed("docker-compose/inspect", format!("docker inspect: {cause}")))?,
+            containers::read(&said.output).map_err(|cause| {
+                Error::failed("docker-compose/inspect", format!("docker inspect: {cause}"))
+            })?,
         );
     }
     containers::sort(&mut found);
@@ -167,7 +169,8 @@ pub(crate) fn image(task: &Task, image: &str) -> Result<Option<String>, Error> {
         return Ok(None);
     }
     let id = containers::image_id(&said.output);
-    id.map(Some).map_err(|cause| Error::failed("docker-compose/inspect", format!("docker image inspect: {cause}")))
+    id.map(Some)
+        .map_err(|cause| Error::failed("docker-compose/inspect", format!("docker image inspect: {cause}")))
 }
 
 /// Brings the image here when it is not.
@@ -194,7 +197,8 @@ pub(crate) fn pull(task: &Task, service: &str, name: &str) -> Result<bool, Error
 
 /// The last lines of a container.
 pub(crate) fn last_lines(task: &Task, container: &Container) -> Option<String> {
-    let asked = Command::new("containers.logs").with("lines", [LOG_LINES]).with("container", [container.id.as_str()]);
+    let asked =
+        Command::new("containers.logs").with("lines", [LOG_LINES]).with("container", [container.id.as_str()]);
     let said = ask(task, &asked).ok()?;
     let text = format!("{}\n{}", String::from_utf8_lossy(&said.output), said.complaint);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();

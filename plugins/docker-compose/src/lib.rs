@@ -51,7 +51,11 @@ impl Plugin for DockerCompose {
 
     fn manifest() -> Manifest {
         let folders = || ["down", "up", "restart", "scale", "restore", "check"].map(String::from).to_vec();
-        let power = |name: &str, scope_from, reason: &str| Power { name: name.into(), scope_from, reason: reason.into() };
+        let power = |name: &str, scope_from, reason: &str| Power {
+            name: name.into(),
+            scope_from,
+            reason: reason.into(),
+        };
         Manifest {
             name: "docker-compose".into(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -66,9 +70,17 @@ impl Plugin for DockerCompose {
                 mode("check", Class::Observe, "proves that a project is up and well"),
             ],
             powers: vec![
-                power("containers", folders(), "looks at, makes, starts, stops and removes containers of these projects"),
+                power(
+                    "containers",
+                    folders(),
+                    "looks at, makes, starts, stops and removes containers of these projects",
+                ),
                 power("files", folders(), "reads and switches the files of these projects"),
-                power("points", vec!["restore".into()], "reads these projects' files from the rollback point"),
+                power(
+                    "points",
+                    vec!["restore".into()],
+                    "reads these projects' files from the rollback point",
+                ),
             ],
             default_timeout_ms: 900_000,
         }
@@ -81,7 +93,10 @@ impl Plugin for DockerCompose {
     fn prepare(on: &Step<Settings>, seen: Kept) -> Result<Prepared<Kept>, Error> {
         let task = on.settings.task()?;
         let kept = memory::once("prepare", || stage(on, &task, seen))?;
-        Ok(Prepared { summary: format!("{} files staged, all images are here", kept.puts.len()), state: kept })
+        Ok(Prepared {
+            summary: format!("{} files staged, all images are here", kept.puts.len()),
+            state: kept,
+        })
     }
 
     fn apply(on: &Step<Settings>, kept: Kept) -> Result<Outcome<Kept>, Failure> {
@@ -176,8 +191,9 @@ fn images(task: &Task, kept: &mut Kept) -> Result<(), Error> {
             Command::new("containers.config").with("files", live).with("env", kept.env.clone())
         }
     };
-    let resolved = docker::config(task, &command)?
-        .map_err(|why| Error::invalid("docker-compose/invalid", format!("compose refuses the files: {why}")))?;
+    let resolved = docker::config(task, &command)?.map_err(|why| {
+        Error::invalid("docker-compose/invalid", format!("compose refuses the files: {why}"))
+    })?;
     if let (Some(name), None) = (&resolved.name, &task.project)
         && *name != kept.project
     {
@@ -187,7 +203,10 @@ fn images(task: &Task, kept: &mut Kept) -> Result<(), Error> {
         ));
     }
     if let Some(unknown) = task.named_services().find(|name| !resolved.services.contains_key(*name)) {
-        return Err(Error::not_found("docker-compose/unknown-service", format!("the files know no service {unknown}")));
+        return Err(Error::not_found(
+            "docker-compose/unknown-service",
+            format!("the files know no service {unknown}"),
+        ));
     }
     kept.services = resolved.services.keys().filter(|service| task.is_about(service)).cloned().collect();
     for (service, image) in &resolved.services {

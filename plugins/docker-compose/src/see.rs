@@ -63,7 +63,10 @@ pub(crate) fn live_env(task: &Task) -> Result<Option<String>, Error> {
     Ok(files::get_attributes(Place::Live, &usual)?.map(|_| usual))
 }
 
-fn file_set(task: &Task, mut is_there: impl FnMut(&str) -> Result<bool, Error>) -> Result<Vec<String>, Error> {
+fn file_set(
+    task: &Task,
+    mut is_there: impl FnMut(&str) -> Result<bool, Error>,
+) -> Result<Vec<String>, Error> {
     let mut set = task.files.clone();
     if set.is_empty() {
         for (file, with) in USUAL {
@@ -88,7 +91,10 @@ fn file_set(task: &Task, mut is_there: impl FnMut(&str) -> Result<bool, Error>) 
 /// The files that the rollback point holds of the project.
 fn of_point(on: &Step<Settings>, task: &Task, findings: &mut Vec<Finding>) -> Result<Kept, Error> {
     let Some(point) = &on.call.point else {
-        findings.push(Finding::blocking("docker-compose/no-point", "`restore` needs a plan that goes back to a rollback point"));
+        findings.push(Finding::blocking(
+            "docker-compose/no-point",
+            "`restore` needs a plan that goes back to a rollback point",
+        ));
         return Ok(Kept::default());
     };
     let holds = |path: &str| Ok(points::entries(point, path)?.is_some());
@@ -162,7 +168,10 @@ fn findings_on(task: &Task, project: &str, now: &[Container]) -> Vec<Finding> {
             findings.push(Finding::blocking("docker-compose/paused", message));
         }
         if task.wish == Wish::Down && task.services.is_empty() && container.nameless_volumes {
-            let message = format!("{} keeps data in a volume without a name: it will not find it again", container.name);
+            let message = format!(
+                "{} keeps data in a volume without a name: it will not find it again",
+                container.name
+            );
             findings.push(Finding::note("docker-compose/nameless-volume", message));
         }
     }
@@ -189,7 +198,9 @@ fn findings_on_services(task: &Task, project: &str, resolved: &Resolved) -> Resu
         match task.images.get(service).or(image.as_ref()) {
             Some(image) if docker::image(task, image)?.is_none() => findings.push(Finding::note(
                 "docker-compose/to-pull",
-                format!("the image {image} of {service} is not here: it is pulled before anything is stopped"),
+                format!(
+                    "the image {image} of {service} is not here: it is pulled before anything is stopped"
+                ),
             )),
             Some(_) => {}
             None => {
@@ -228,7 +239,9 @@ fn actions(task: &Task, resolved: &Resolved, now: &[Container]) -> Vec<Action> {
             Wish::Down => ("stop", "stopped".to_owned(), Risk::Low),
             Wish::Up => ("bring up", format!("{image}, well"), Risk::Low),
             Wish::Restart => ("make anew", format!("{image}, well"), Risk::Low),
-            Wish::Scale => ("scale", format!("{} of {image}", task.replicas.get(service).unwrap_or(&1)), Risk::Low),
+            Wish::Scale => {
+                ("scale", format!("{} of {image}", task.replicas.get(service).unwrap_or(&1)), Risk::Low)
+            }
             Wish::Restore => match task.images.get(service) {
                 Some(image) => ("restore", format!("{image}, well"), Risk::Low),
                 None => ("restore", "as the rollback point's files say, well".to_owned(), Risk::Low),
@@ -238,7 +251,9 @@ fn actions(task: &Task, resolved: &Resolved, now: &[Container]) -> Vec<Action> {
         Action {
             summary: format!("{verb} {service}"),
             target: format!("{} {service}", task.folder),
-            before: Some(containers::described(&containers::of(now, service)).unwrap_or_else(|| "not there".into())),
+            before: Some(
+                containers::described(&containers::of(now, service)).unwrap_or_else(|| "not there".into()),
+            ),
             after: Some(after),
             risk,
         }

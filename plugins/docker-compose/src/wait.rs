@@ -51,11 +51,7 @@ pub(crate) fn until_well(
     Err(unwell(task, services, &now, Kind::TimedOut, why))
 }
 
-pub(crate) fn judge(
-    services: &[String],
-    now: &[Container],
-    expected: &BTreeMap<String, u32>,
-) -> Judgement {
+pub(crate) fn judge(services: &[String], now: &[Container], expected: &BTreeMap<String, u32>) -> Judgement {
     services
         .iter()
         .map(|service| containers::judge(service, now, expected.get(service).copied()))

@@ -27,7 +27,10 @@ pub(super) enum Credential {
     None,
     Token(String),
     /// Both PEM.
-    Certificate { chain: Vec<u8>, key: Vec<u8> },
+    Certificate {
+        chain: Vec<u8>,
+        key: Vec<u8>,
+    },
 }
 
 #[derive(Deserialize)]
@@ -104,8 +107,8 @@ pub(super) fn problem(message: &str) -> HostError {
 
 pub(super) fn read(settings: &ClusterSettings) -> Result<Access, HostError> {
     let path = &settings.kubeconfig;
-    let text = String::from_utf8(load(path)?)
-        .map_err(|_| problem(&format!("`{}` is no text", path.display())))?;
+    let text =
+        String::from_utf8(load(path)?).map_err(|_| problem(&format!("`{}` is no text", path.display())))?;
     // The parser's own words would repeat the line, and lines hold tokens.
     let file: File = serde_saphyr::from_str(&text).map_err(|error| {
         let line = error.location().map_or_else(String::new, |place| format!(" (line {})", place.line()));
@@ -157,7 +160,8 @@ fn credential(folder: &Path, user: User) -> Result<Credential, HostError> {
     }
     // As kubectl does: a file is renewed by others, so it comes first.
     if let Some(path) = user.token_file {
-        let token = String::from_utf8(load(&folder.join(path))?).map_err(|_| problem("the token file is no text"))?;
+        let token =
+            String::from_utf8(load(&folder.join(path))?).map_err(|_| problem("the token file is no text"))?;
         return Ok(Credential::Token(plain(token.trim())?));
     }
     if let Some(token) = user.token.filter(|token| !token.is_empty()) {
@@ -176,7 +180,10 @@ fn credential(folder: &Path, user: User) -> Result<Credential, HostError> {
 fn given(folder: &Path, data: Option<String>, file: Option<PathBuf>) -> Result<Option<Vec<u8>>, HostError> {
     if let Some(data) = data.filter(|data| !data.is_empty()) {
         let packed: String = data.split_whitespace().collect();
-        return STANDARD.decode(packed).map(Some).map_err(|_| problem("a `-data` of the kubeconfig is no base64"));
+        return STANDARD
+            .decode(packed)
+            .map(Some)
+            .map_err(|_| problem("a `-data` of the kubeconfig is no base64"));
     }
     file.map(|file| load(&folder.join(file))).transpose()
 }
@@ -219,6 +226,8 @@ fn unsupported(what: &str) -> HostError {
     HostError::new(
         ErrorKind::Unsupported,
         "clusters/unsupported",
-        format!("the kubeconfig asks for {what}, which this agent does not do: use a token or a client certificate"),
+        format!(
+            "the kubeconfig asks for {what}, which this agent does not do: use a token or a client certificate"
+        ),
     )
 }

@@ -27,16 +27,13 @@ fn with(container: Container, change: impl FnOnce(&mut Container)) -> Container 
 fn dockers_own_words_are_read() {
     let read: Vec<String> = all()
         .iter()
-        .map(|one| format!("{} {} {:?} {} {}", one.service, one.number, one.state, one.exit_code, one.stays_up))
+        .map(|one| {
+            format!("{} {} {:?} {} {}", one.service, one.number, one.state, one.exit_code, one.stays_up)
+        })
         .collect();
     assert_eq!(
         read,
-        [
-            "api 1 Running 0 true",
-            "db 1 Healthy 0 false",
-            "job 0 Ended 3 false",
-            "loop 0 Restarting 3 true"
-        ]
+        ["api 1 Running 0 true", "db 1 Healthy 0 false", "job 0 Ended 3 false", "loop 0 Restarting 3 true"]
     );
     let api = one("api");
     assert_eq!((api.name.as_str(), api.image.as_str()), ("shop_api_1", "shop/api:1.2"));
@@ -75,10 +72,7 @@ fn a_service_is_as_well_as_its_worst_container() {
     assert_eq!(judged("job"), Judgement::Broken("shop_ended ended with 3".into()));
     assert_eq!(judged("loop"), Judgement::Waiting("shop_loop is restarting again and again".into()));
     assert_eq!(judged("web"), Judgement::Waiting("web has no container".into()));
-    assert_eq!(
-        judge("db", &all(), Some(3)),
-        Judgement::Waiting("db has 1 containers instead of 3".into())
-    );
+    assert_eq!(judge("db", &all(), Some(3)), Judgement::Waiting("db has 1 containers instead of 3".into()));
     let done = with(one("job"), |job| job.exit_code = 0);
     assert_eq!(judge("job", &[done], None), Judgement::Well);
     let ended = with(one("api"), |api| (api.state, api.exit_code) = (State::Ended, 0));
@@ -93,7 +87,14 @@ fn undo_makes_again_what_is_another_container_and_starts_in_the_old_order() {
     assert_eq!(before.made_anew(&all()), Vec::<String>::new());
     let now: Vec<Container> = all()
         .into_iter()
-        .map(|one| with(one, |one| if one.service != "job" { one.id.push('x'); one.state = State::Created; }))
+        .map(|one| {
+            with(one, |one| {
+                if one.service != "job" {
+                    one.id.push('x');
+                    one.state = State::Created;
+                }
+            })
+        })
         .collect();
     assert_eq!(before.made_anew(&now), ["api", "db", "loop"]);
     let (starts, stops) = before.turns(&now);

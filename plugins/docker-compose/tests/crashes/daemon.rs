@@ -9,15 +9,21 @@ use sternway_plugin::host::programs::{Call, Ended};
 use sternway_plugin::rehearsal::{Service, World};
 
 pub(crate) const FOLDER: &str = "/srv/shop";
-pub(crate) const PINNED: &str = "shop/api@sha256:1111111111111111111111111111111111111111111111111111111111111111";
-pub(crate) const LOST: &str = "shop/api@sha256:9999999999999999999999999999999999999999999999999999999999999999";
+pub(crate) const PINNED: &str =
+    "shop/api@sha256:1111111111111111111111111111111111111111111111111111111111111111";
+pub(crate) const LOST: &str =
+    "shop/api@sha256:9999999999999999999999999999999999999999999999999999999999999999";
 
 /// A project of two services, the second with two containers, on version 1.2;
 /// its rollback point holds 1.1.
 pub(crate) fn world() -> World {
-    let compose = |tag: &str| format!("services:\n  api:\n    image: shop/api:{tag}\n  db:\n    image: shop/db:15\n");
+    let compose =
+        |tag: &str| format!("services:\n  api:\n    image: shop/api:{tag}\n  db:\n    image: shop/db:15\n");
     let text = |entries: &[(&str, &str)]| {
-        entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>()
+        entries
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect::<BTreeMap<_, _>>()
     };
     let mut world = World {
         live: text(&[("/srv/shop/compose.yaml", &compose("1.2")), ("/srv/shop/.env", "COLOUR=green\n")]),
@@ -129,7 +135,8 @@ fn compose_up(world: &mut World, call: &Call, many: &dyn Fn(&str) -> Vec<String>
         if !known {
             return failed(&format!("{image} is not here"));
         }
-        let scale = many("scale").iter().find_map(|one| one.strip_prefix(&format!("{service}="))?.parse().ok());
+        let scale =
+            many("scale").iter().find_map(|one| one.strip_prefix(&format!("{service}="))?.parse().ok());
         let old: Vec<String> =
             world.services.keys().filter(|name| service_of(name) == service).cloned().collect();
         for gone in old.iter().skip(scale.unwrap_or(1)) {
@@ -226,7 +233,8 @@ fn remove(world: &mut World, name: &str) {
 }
 
 fn each(world: &mut World, services: &[String], change: impl Fn(&mut Service)) {
-    let about = |name: &str| services.is_empty() || services.iter().any(|service| service == service_of(name));
+    let about =
+        |name: &str| services.is_empty() || services.iter().any(|service| service == service_of(name));
     world.services.iter_mut().filter(|(name, _)| about(name)).for_each(|(_, service)| change(service));
 }
 

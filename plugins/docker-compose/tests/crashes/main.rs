@@ -50,11 +50,23 @@ fn a_crash_anywhere_ends_as_no_crash() {
 fn each_mode_does_what_its_name_says() {
     for (mode, more, expected) in [
         ("down", "", ""),
-        ("down", r#", "services": "api""#, "shop-api-1 shop/api:1.2 ended; shop-api-2 shop/api:1.2 ended; shop-db-1 shop/db:15 up"),
+        (
+            "down",
+            r#", "services": "api""#,
+            "shop-api-1 shop/api:1.2 ended; shop-api-2 shop/api:1.2 ended; shop-db-1 shop/db:15 up",
+        ),
         ("up", "", "shop-api-1 shop/api:1.2 up; shop-api-2 shop/api:1.2 up; shop-db-1 shop/db:15 up"),
-        ("scale", r#", "replicas": {"api": 3}"#, "shop-api-1 shop/api:1.2 up; shop-api-2 shop/api:1.2 up; shop-api-3 shop/api:1.2 up; shop-db-1 shop/db:15 up"),
+        (
+            "scale",
+            r#", "replicas": {"api": 3}"#,
+            "shop-api-1 shop/api:1.2 up; shop-api-2 shop/api:1.2 up; shop-api-3 shop/api:1.2 up; shop-db-1 shop/db:15 up",
+        ),
         ("restore", "", "shop-api-1 shop/api:1.1 up; shop-db-1 shop/db:15 up"),
-        ("restore", r#", "replicas": {"api": 2}"#, "shop-api-1 shop/api:1.1 up; shop-api-2 shop/api:1.1 up; shop-db-1 shop/db:15 up"),
+        (
+            "restore",
+            r#", "replicas": {"api": 2}"#,
+            "shop-api-1 shop/api:1.1 up; shop-api-2 shop/api:1.1 up; shop-db-1 shop/db:15 up",
+        ),
     ] {
         assert_eq!(running(&applied(&settings(mode, more))), expected, "{mode} {more}");
     }
@@ -125,7 +137,11 @@ fn what_cannot_be_is_refused_before_anything_is_touched() {
     let pinned = format!(r#", "images": {{"api": "{LOST}"}}"#);
     let cases = [
         (World { programs: None, ..world() }, settings("up", ""), "docker-compose/no-docker"),
-        (with("fails containers.version", "Is the docker daemon running?"), settings("up", ""), "docker-compose/no-daemon"),
+        (
+            with("fails containers.version", "Is the docker daemon running?"),
+            settings("up", ""),
+            "docker-compose/no-daemon",
+        ),
         (live("/srv/shop/compose.yaml", None), settings("up", ""), "docker-compose/no-file"),
         (live("/srv/shop/compose.yaml", Some("oops")), settings("down", ""), "docker-compose/invalid"),
         (with("folder", "/home/other/shop"), settings("down", ""), "docker-compose/other-folder"),
@@ -135,7 +151,11 @@ fn what_cannot_be_is_refused_before_anything_is_touched() {
         (world(), settings("up", &pinned), "docker-compose/no-image"),
         (world(), settings("restore", &pinned), "docker-compose/no-image"),
         (world(), settings("restore", r#", "also": "api.env""#), "docker-compose/not-in-point"),
-        (live("/srv/shop/compose.yaml", Some("services:\n  api:\n    image: built\n")), settings("up", ""), "docker-compose/not-built"),
+        (
+            live("/srv/shop/compose.yaml", Some("services:\n  api:\n    image: built\n")),
+            settings("up", ""),
+            "docker-compose/not-built",
+        ),
     ];
     for (world, settings, code) in cases {
         let (found, message) = refused(world, &settings);
@@ -154,7 +174,10 @@ fn a_point_with_files_compose_refuses_stops_before_anything_is_touched() {
 #[test]
 fn a_service_that_does_not_get_well_is_told_with_its_last_lines_and_undone() {
     let mut world = world();
-    world.live.insert("/srv/shop/compose.yaml".into(), "services:\n  api:\n    image: shop/api:1.1\n  db:\n    image: shop/db:15\n".into());
+    world.live.insert(
+        "/srv/shop/compose.yaml".into(),
+        "services:\n  api:\n    image: shop/api:1.1\n  db:\n    image: shop/db:15\n".into(),
+    );
     world.model.insert("fails containers.up".into(), "port is already allocated".into());
     let (ended, result) = try_run::<DockerCompose>(world.clone(), &settings("up", ""), None, Goal::Applied);
     let error = result.unwrap_err().error;
@@ -172,7 +195,8 @@ fn a_service_that_does_not_get_well_is_told_with_its_last_lines_and_undone() {
 fn waiting_in_vain_says_who_and_in_its_own_words() {
     let mut world = world();
     world.model.insert("state".into(), "created".into());
-    let (_, result) = try_run::<DockerCompose>(world, &settings("check", r#", "services": "api""#), None, Goal::Applied);
+    let (_, result) =
+        try_run::<DockerCompose>(world, &settings("check", r#", "services": "api""#), None, Goal::Applied);
     let error = result.unwrap_err().error;
     assert_eq!(error.code, "docker-compose/unwell");
     assert!(error.message.starts_with("not well within 1 s: shop-api-1 is not started"), "{}", error.message);

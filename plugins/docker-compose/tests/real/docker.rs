@@ -80,7 +80,8 @@ impl Project {
     /// On 1.2 now, and its point holds 1.1: a database with a health check, an
     /// interface, and a job that ends.
     pub(crate) fn world(&self) -> World {
-        let forever = r#"["/bin/sh", "-c", "trap 'exit 0' TERM; echo started; while :; do sleep 1 & wait; done"]"#;
+        let forever =
+            r#"["/bin/sh", "-c", "trap 'exit 0' TERM; echo started; while :; do sleep 1 & wait; done"]"#;
         let image = &self.image;
         let compose = format!(
             "services:\n  db:\n    image: {image}:1.1\n    command: {forever}\n    healthcheck: {{test: [CMD, /usr/bin/test, -e, /bin/sh], interval: 1s}}\n  \
@@ -88,10 +89,14 @@ impl Project {
              job:\n    image: {image}:1.1\n    command: [/bin/sh, -c, 'exit 0']\n"
         );
         let files = |tag: &str| -> BTreeMap<String, String> {
-            [("compose.yaml", compose.clone()), (".env", format!("TAG={tag}\n")), ("api.env", format!("WAS={tag}\n"))]
-                .into_iter()
-                .map(|(file, text)| (self.path(file), text))
-                .collect()
+            [
+                ("compose.yaml", compose.clone()),
+                (".env", format!("TAG={tag}\n")),
+                ("api.env", format!("WAS={tag}\n")),
+            ]
+            .into_iter()
+            .map(|(file, text)| (self.path(file), text))
+            .collect()
         };
         World { live: files("1.2"), point: files("1.1"), programs: Some(program), ..World::default() }
     }
@@ -107,12 +112,26 @@ impl Project {
 
     /// Service, image and state of every container, as Docker says.
     pub(crate) fn state(&self) -> Vec<String> {
-        let mut state: Vec<String> = self.containers().iter().map(|one| {
-            let label = |name: &str| one["Config"]["Labels"][format!("com.docker.compose.{name}")].as_str().unwrap_or_default().to_owned();
-            let tag = if one["Image"] == self.image_id("1.1").as_str() { "1.1" } else { "1.2" };
-            let health = one["State"]["Health"]["Status"].as_str().unwrap_or("-");
-            format!("{} {tag} {} {health}", label("service"), one["State"]["Status"].as_str().unwrap())
-        }).collect();
+        let mut state: Vec<String> = self
+            .containers()
+            .iter()
+            .map(|one| {
+                let label = |name: &str| {
+                    one["Config"]["Labels"][format!("com.docker.compose.{name}")]
+                        .as_str()
+                        .unwrap_or_default()
+                        .to_owned()
+                };
+                let tag = if one["Image"] == self.image_id("1.1").as_str() { "1.1" } else { "1.2" };
+                let health = one["State"]["Health"]["Status"].as_str().unwrap_or("-");
+                let status = match one["State"]["Status"].as_str().unwrap() {
+                    // A job that had ended is made again by undo, and not run again.
+                    "exited" | "created" => "ended",
+                    status => status,
+                };
+                format!("{} {tag} {status} {health}", label("service"))
+            })
+            .collect();
         state.sort_unstable();
         state
     }
@@ -156,7 +175,8 @@ fn program(world: &mut World, call: &Call) -> Result<Ended, Error> {
     write_out(world);
     let forms: DocumentMut = FORMS.parse().unwrap();
     let forms = forms["form"].as_array_of_tables().unwrap();
-    let form = forms.iter().find(|form| form["name"].as_str() == Some(&call.form)).expect("the form is known");
+    let form =
+        forms.iter().find(|form| form["name"].as_str() == Some(&call.form)).expect("the form is known");
     let mut command = match form["program"].as_str() {
         Some(program) => Command::new(program),
         None => compose(),
