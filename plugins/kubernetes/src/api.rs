@@ -18,7 +18,12 @@ pub(crate) fn get(object: &Object) -> Result<Value, Error> {
 }
 
 /// All objects of `plural` in the object's namespace that its selector finds.
-pub(crate) fn selected(object: &Object, group: &str, plural: &str, selector: &str) -> Result<Vec<Value>, Error> {
+pub(crate) fn selected(
+    object: &Object,
+    group: &str,
+    plural: &str,
+    selector: &str,
+) -> Result<Vec<Value>, Error> {
     let list = ask(object, group, &format!("{plural}?labelSelector={selector}"))?;
     match list.get("items") {
         Some(Value::Array(items)) => Ok(items.clone()),
@@ -87,7 +92,9 @@ pub(crate) fn selector(object: &Value) -> Option<String> {
 
 fn encode(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 fn path(object: &Object) -> String {
@@ -157,7 +164,10 @@ mod tests {
     #[test]
     fn a_selector_becomes_one_query() {
         let object = |selector: Value| json!({ "spec": { "selector": selector } });
-        assert_eq!(selector(&object(json!({"matchLabels": {"app": "web", "tier": "a"}}))).unwrap(), "app%3Dweb%2Ctier%3Da");
+        assert_eq!(
+            selector(&object(json!({"matchLabels": {"app": "web", "tier": "a"}}))).unwrap(),
+            "app%3Dweb%2Ctier%3Da"
+        );
         let expressions = json!({"matchExpressions": [
             {"key": "a", "operator": "In", "values": ["b", "c"]}, {"key": "d/e", "operator": "DoesNotExist"},
         ]});

@@ -144,17 +144,26 @@ impl Task {
             return refuse("kubernetes/to-revision", "`to-revision` goes with `undo-rollout`");
         }
         if self.to_revision.is_some_and(|revision| revision < 1) {
-            return refuse("kubernetes/to-revision", "revisions count from 1; leave it out for the one before");
+            return refuse(
+                "kubernetes/to-revision",
+                "revisions count from 1; leave it out for the one before",
+            );
         }
         if self.replicas.is_some() != (self.wish == Wish::Scale) {
             return refuse("kubernetes/replicas", "`scale` and `replicas` go together");
         }
         let sources = usize::from(self.from.is_some()) + usize::from(self.data.is_some());
         if sources != usize::from(self.wish == Wish::ConfigMap) {
-            return refuse("kubernetes/source", "`configmap` needs one of `from` and `data`, and nothing else does");
+            return refuse(
+                "kubernetes/source",
+                "`configmap` needs one of `from` and `data`, and nothing else does",
+            );
         }
         if self.wish == Wish::Scale && self.objects.iter().any(|object| object.kind == Kind::DaemonSet) {
-            return refuse("kubernetes/replicas", "a daemonset has a pod on every node and no number of them");
+            return refuse(
+                "kubernetes/replicas",
+                "a daemonset has a pod on every node and no number of them",
+            );
         }
         Ok(())
     }
@@ -200,15 +209,24 @@ fn object(wish: Wish, text: &str) -> Result<Object, Error> {
     let (parts, kind) = match (wish, parts.as_slice()) {
         (Wish::ConfigMap, [cluster, namespace, name]) => ([*cluster, *namespace, *name], Kind::ConfigMap),
         (Wish::ConfigMap, _) => {
-            return Err(Error::invalid("kubernetes/object", format!("`{text}` is not cluster/namespace/name")));
+            return Err(Error::invalid(
+                "kubernetes/object",
+                format!("`{text}` is not cluster/namespace/name"),
+            ));
         }
         (_, [cluster, namespace, kind, name]) => ([*cluster, *namespace, *name], workload(kind)?),
         _ => {
-            return Err(Error::invalid("kubernetes/object", format!("`{text}` is not cluster/namespace/kind/name")));
+            return Err(Error::invalid(
+                "kubernetes/object",
+                format!("`{text}` is not cluster/namespace/kind/name"),
+            ));
         }
     };
     if !parts.iter().all(|part| is_name(part)) {
-        return Err(Error::invalid("kubernetes/object", format!("`{text}` holds what is no name of Kubernetes")));
+        return Err(Error::invalid(
+            "kubernetes/object",
+            format!("`{text}` holds what is no name of Kubernetes"),
+        ));
     }
     let [cluster, namespace, name] = parts.map(str::to_owned);
     Ok(Object { cluster, namespace, kind, name })
@@ -278,8 +296,12 @@ mod tests {
 
     #[test]
     fn objects_are_named_in_short_and_in_full() {
-        let task = task(r#"{"restart":["prod/shop/deploy/web","prod/shop/sts/db","prod/shop/ds/log"]}"#).unwrap();
+        let task =
+            task(r#"{"restart":["prod/shop/deploy/web","prod/shop/sts/db","prod/shop/ds/log"]}"#).unwrap();
         let names: Vec<String> = task.objects.iter().map(Object::to_string).collect();
-        assert_eq!(names, ["prod/shop/deployment/web", "prod/shop/statefulset/db", "prod/shop/daemonset/log"]);
+        assert_eq!(
+            names,
+            ["prod/shop/deployment/web", "prod/shop/statefulset/db", "prod/shop/daemonset/log"]
+        );
     }
 }

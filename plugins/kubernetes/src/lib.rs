@@ -98,7 +98,7 @@ impl Plugin for Kubernetes {
         Ok(Prepared { summary: format!("{} objects to change", plan.0.len()), state: plan })
     }
 
-    fn apply(on: &Step<Settings>, plan: Plan) -> Result<Outcome<Plan>, Failure> {
+    fn apply(on: &Step<Settings>, mut plan: Plan) -> Result<Outcome<Plan>, Failure> {
         let task = on.settings.task()?;
         if task.wish == Wish::Check {
             for object in &task.objects {
@@ -107,7 +107,7 @@ impl Plugin for Kubernetes {
             return Ok(Outcome { changed: false, summary: "all rolled out".into(), state: plan });
         }
         let mut changed = 0;
-        for planned in &plan.0 {
+        for planned in &mut plan.0 {
             go_on(&planned.object)?;
             changed += u32::from(carry_out(planned)?);
             wait::until_whole(&task, &planned.object)?;
@@ -138,8 +138,9 @@ impl Plugin for Kubernetes {
     }
 }
 
-/// Answers whether this step changed it, on this try or an earlier one.
-fn carry_out(planned: &Planned) -> Result<bool, Error> {
+/// Answers whether this step changed it, on this try or an earlier one. What
+/// was planned becomes what the API made of it.
+fn carry_out(planned: &mut Planned) -> Result<bool, Error> {
     if planned.from == planned.to {
         return Ok(false);
     }
@@ -150,6 +151,7 @@ fn carry_out(planned: &Planned) -> Result<bool, Error> {
     if left != planned.to {
         // The API fills in what a template leaves out.
         memory::keep(&left_by_us(&planned.object), &left)?;
+        planned.to = left;
     }
     Ok(true)
 }
@@ -183,8 +185,7 @@ fn proof(task: &Task, object: &Object, planned: Option<&Planned>, now: &serde_js
         (Progress::Waiting(why) | Progress::Failed(why), _) => Some(why),
         (Progress::Done, Some(planned)) => {
             let part = part::part(now, object.kind.pointers(task.wish));
-            let left = memory::recall(&left_by_us(object)).ok().flatten();
-            (part != planned.to && Some(part) != left).then(|| "it is not as this step left it".to_owned())
+            (part != planned.to).then(|| "it is not as this step left it".to_owned())
         }
         (Progress::Done, None) => None,
     };

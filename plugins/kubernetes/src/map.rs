@@ -122,7 +122,9 @@ mod tests {
 
     #[test]
     fn what_is_no_map_of_texts_is_refused() {
-        for bad in ["", "data: [a]", "data:\n  a: {b: c}", "data: x", "a: b\n---\na: b\n", "data: {a: *x}", "{"] {
+        for bad in
+            ["", "data: [a]", "data:\n  a: {b: c}", "data: x", "a: b\n---\na: b\n", "data: {a: *x}", "{"]
+        {
             assert!(read(bad).is_err(), "{bad:?}");
         }
         assert_eq!(read("kind: ConfigMap\ndata:\n").unwrap().data, None);

@@ -70,7 +70,13 @@ pub(crate) fn plan(on: &Step<Settings>, task: &Task) -> Result<Plan, Error> {
     Ok(plan)
 }
 
-fn target(on: &Step<Settings>, task: &Task, object: &Object, now: &Value, from: &Part) -> Result<Part, Error> {
+fn target(
+    on: &Step<Settings>,
+    task: &Task,
+    object: &Object,
+    now: &Value,
+    from: &Part,
+) -> Result<Part, Error> {
     let mut to = from.clone();
     match task.wish {
         Wish::UndoRollout => {
@@ -104,7 +110,8 @@ fn held(on: &Step<Settings>, task: &Task, object: &Object) -> Result<map::Held, 
     points::stage(on.point()?, from)?;
     let text = files::read(Place::Side, from, FILE_BYTES_MAX);
     files::discard(from)?;
-    let refuse = |why: String| Error::invalid("kubernetes/not-a-configmap", format!("{from} of the point: {why}"));
+    let refuse =
+        |why: String| Error::invalid("kubernetes/not-a-configmap", format!("{from} of the point: {why}"));
     let text = String::from_utf8(text?).map_err(|_| refuse("it is no text".into()))?;
     let held = map::read(&text).map_err(refuse)?;
     if held.kind.as_deref() != Some("ConfigMap") || held.name.as_deref() != Some(object.name.as_str()) {

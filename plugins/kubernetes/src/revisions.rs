@@ -121,12 +121,23 @@ mod tests {
     #[test]
     fn only_the_deployments_own_replica_sets_count_and_lose_their_hash() {
         let now = json!({"metadata": {"uid": "u1"}});
-        let items = [replica_set("u1", "10", "b"), replica_set("u2", "4", "x"), replica_set("u1", "9", "a"), json!({"metadata": {}})];
+        let items = [
+            replica_set("u1", "10", "b"),
+            replica_set("u2", "4", "x"),
+            replica_set("u1", "9", "a"),
+            json!({"metadata": {}}),
+        ];
         let found = read(Kind::Deployment, &now, &items);
-        assert_eq!(found.iter().map(|one| one.number).collect::<Vec<_>>(), [9, 10], "as numbers, not as texts");
+        assert_eq!(
+            found.iter().map(|one| one.number).collect::<Vec<_>>(),
+            [9, 10],
+            "as numbers, not as texts"
+        );
         assert_eq!(found[0].template["metadata"]["labels"], json!({"app": "web"}));
         let nobodys = json!({"metadata": {}});
-        assert!(read(Kind::Deployment, &nobodys, &[json!({"metadata": {"ownerReferences": [{}]}})]).is_empty());
+        assert!(
+            read(Kind::Deployment, &nobodys, &[json!({"metadata": {"ownerReferences": [{}]}})]).is_empty()
+        );
     }
 
     #[test]
@@ -145,9 +156,18 @@ mod tests {
         assert_eq!(wanted(&kept, &json!("c"), None).unwrap().number, 4);
         assert_eq!(wanted(&kept, &json!("b"), None).unwrap().number, 3);
         assert_eq!(wanted(&kept, &json!("c"), Some(3)).unwrap().number, 3);
-        assert_eq!(wanted(&kept, &json!("c"), Some(5)).unwrap_err(), "there is no revision 5; kept are: 3, 4, 6");
-        assert_eq!(wanted(&kept, &json!("a"), None).unwrap_err(), "there is no earlier revision; kept are: 3, 4, 6");
-        assert_eq!(wanted(&[], &json!("a"), None).unwrap_err(), "there is no earlier revision; kept are: none");
+        assert_eq!(
+            wanted(&kept, &json!("c"), Some(5)).unwrap_err(),
+            "there is no revision 5; kept are: 3, 4, 6"
+        );
+        assert_eq!(
+            wanted(&kept, &json!("a"), None).unwrap_err(),
+            "there is no earlier revision; kept are: 3, 4, 6"
+        );
+        assert_eq!(
+            wanted(&[], &json!("a"), None).unwrap_err(),
+            "there is no earlier revision; kept are: none"
+        );
         assert_eq!(present(&kept, &json!("b")).unwrap().number, 4);
     }
 }

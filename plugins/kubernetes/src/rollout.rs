@@ -14,7 +14,9 @@ pub(crate) enum Progress {
 }
 
 pub(crate) fn progress(kind: Kind, object: &Value) -> Progress {
-    if number(object, "/metadata/generation") > number(object, "/status/observedGeneration") {
+    if kind != Kind::ConfigMap
+        && number(object, "/metadata/generation") > number(object, "/status/observedGeneration")
+    {
         return Progress::Waiting("its controller has not seen the change yet".into());
     }
     match kind {
@@ -125,9 +127,7 @@ mod tests {
 
     #[test]
     fn a_deployment_is_done_when_all_its_pods_are_new_and_available() {
-        let status = |updated: i64, all: i64, available: i64| {
-            json!({"observedGeneration": 4, "replicas": all, "updatedReplicas": updated, "availableReplicas": available})
-        };
+        let status = |updated: i64, all: i64, available: i64| json!({"observedGeneration": 4, "replicas": all, "updatedReplicas": updated, "availableReplicas": available});
         for (object, expected) in [
             (deployment(5, status(3, 3, 3)), waiting("its controller has not seen the change yet")),
             (deployment(4, status(1, 3, 3)), waiting("1 of 3 pods are new")),
@@ -167,9 +167,15 @@ mod tests {
     fn what_cannot_roll_is_said() {
         let code = |kind, object: Value| hindrance(kind, &object).map(|(code, _)| code);
         assert_eq!(code(Kind::Deployment, json!({"spec": {"paused": true}})), Some("kubernetes/paused"));
-        assert_eq!(code(Kind::DaemonSet, json!({"spec": {"updateStrategy": {"type": "OnDelete"}}})), Some("kubernetes/on-delete"));
+        assert_eq!(
+            code(Kind::DaemonSet, json!({"spec": {"updateStrategy": {"type": "OnDelete"}}})),
+            Some("kubernetes/on-delete")
+        );
         assert_eq!(code(Kind::ConfigMap, json!({"immutable": true})), Some("kubernetes/immutable"));
-        assert_eq!(code(Kind::Deployment, json!({"metadata": {"deletionTimestamp": "2026-11-21T20:00:00Z"}})), Some("kubernetes/going"));
+        assert_eq!(
+            code(Kind::Deployment, json!({"metadata": {"deletionTimestamp": "2026-11-21T20:00:00Z"}})),
+            Some("kubernetes/going")
+        );
         assert_eq!(code(Kind::Deployment, json!({"spec": {}})), None);
     }
 }
