@@ -8,6 +8,8 @@ use sternway_plugin::host::http::Request;
 use sternway_plugin::{Action, Error, Risk, duration_ms};
 
 use crate::expect::{Expectation, Statuses};
+use crate::field::Field;
+use crate::tally::Limit;
 
 const EVERY_MS: u64 = 100;
 const ANSWER_MS_MAX: u64 = 10_000;
@@ -23,7 +25,9 @@ const BODY_BYTES_MAX: u32 = 1 << 20;
         {"required": ["get"]}, {"required": ["head"]}, {"required": ["put"]},
         {"required": ["post"]}, {"required": ["delete"]},
     ]),
-    extend("dependencies" = { "p95": ["for"] }),
+    extend("dependencies" = {
+        "p50": ["for"], "p90": ["for"], "p95": ["for"], "p99": ["for"], "slowest": ["for"],
+    }),
 ))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
@@ -46,15 +50,32 @@ pub struct Settings {
     body: Option<String>,
     /// Headers to send, by name.
     headers: Option<BTreeMap<String, String>>,
+    /// Name of a secret of the host, sent as `Authorization: Bearer`.
+    #[cfg_attr(test, schemars(regex(pattern = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")))]
+    bearer: Option<String>,
     /// The status or list of statuses that is right. Left out: 200 to 299.
     expect: Option<Statuses>,
     /// Values the JSON answer must have, by key, dotted key (`build.version`) or pointer (`/build/version`).
     json: Option<Map<String, Value>>,
+    /// What values of the JSON answer have to be, by the same keys: `{ at-most = 5 }`.
+    fields: Option<BTreeMap<String, Field>>,
     /// A text the answer must contain.
     body_has: Option<String>,
+    /// Most that half of the answers may take; needs `for`.
+    #[cfg_attr(test, schemars(regex(pattern = "^[0-9]+(ms|s|m|h)$")))]
+    p50: Option<String>,
+    /// Most that 90 of 100 answers may take; needs `for`.
+    #[cfg_attr(test, schemars(regex(pattern = "^[0-9]+(ms|s|m|h)$")))]
+    p90: Option<String>,
     /// Most that 95 of 100 answers may take; needs `for`.
     #[cfg_attr(test, schemars(regex(pattern = "^[0-9]+(ms|s|m|h)$")))]
     p95: Option<String>,
+    /// Most that 99 of 100 answers may take; needs `for`.
+    #[cfg_attr(test, schemars(regex(pattern = "^[0-9]+(ms|s|m|h)$")))]
+    p99: Option<String>,
+    /// Most that any answer may take; needs `for`.
+    #[cfg_attr(test, schemars(regex(pattern = "^[0-9]+(ms|s|m|h)$")))]
+    slowest: Option<String>,
     /// How long to go on asking once the first answer is right; only for `get` and `head`.
     #[cfg_attr(test, schemars(regex(pattern = "^[0-9]+(ms|s|m|h)$")))]
     r#for: Option<String>,
@@ -83,7 +104,8 @@ pub(crate) struct Call {
     body: String,
     headers: Vec<(String, String)>,
     pub(crate) expectation: Expectation,
-    pub(crate) p95_ms: Option<u64>,
+    /// Times that may not be exceeded.
+    pub(crate) limits: Vec<Limit>,
     pub(crate) for_ms: Option<u64>,
     pub(crate) every_ms: u64,
     pub(crate) within_ms: u64,
@@ -93,14 +115,26 @@ impl Settings {
     pub(crate) fn call(&self) -> Result<Call, Error> {
         let (method, url) = self.method_and_url()?;
         let for_ms = duration(self.r#for.as_deref())?;
-        let p95_ms = duration(self.p95.as_deref())?;
-        if p95_ms.is_some() && for_ms.is_none() {
-            return Err(Error::invalid("http/p95-alone", "`p95` needs `for`: how long to measure"));
+        let limits = self.limits()?;
+        if let (Some(limit), None) = (limits.first(), for_ms) {
+            let message = format!("`{}` needs `for`: how long to measure", limit.name);
+            return Err(Error::invalid("http/p95-alone", message));
+        }
+        if let Some(name) = &self.bearer {
+            secret(name)?;
+            let named = |header: &String| header.eq_ignore_ascii_case("authorization");
+            if self.headers.iter().flatten().any(|(header, _)| named(header)) {
+                let message = "`bearer` and a header `Authorization` would say it twice";
+                return Err(Error::invalid("http/bearer", message));
+            }
+        }
+        for (key, field) in self.fields.iter().flatten() {
+            field.sound(key)?;
         }
         if for_ms.is_some() && !method.is_read() {
             return Err(Error::invalid("http/window", "only `get` and `head` may be repeated by `for`"));
         }
-        if method == Method::Head && (self.json.is_some() || self.body_has.is_some()) {
+        if method == Method::Head && (self.json.is_some() || self.fields.is_some() || self.body_has.is_some()) {
             return Err(Error::invalid("http/no-body", "an answer to `head` has no body to check"));
         }
         let every_ms = duration(self.every.as_deref())?.unwrap_or(EVERY_MS).max(1);
@@ -115,17 +149,43 @@ impl Settings {
             method,
             url: url.to_owned(),
             body: self.body.clone().unwrap_or_default(),
-            headers: self.headers.clone().into_iter().flatten().collect(),
+            headers: self.all_headers(),
             expectation: Expectation {
                 statuses: self.expect.clone(),
                 json: self.json.clone().unwrap_or_default(),
+                fields: self.fields.clone().unwrap_or_default(),
                 body_has: self.body_has.clone(),
             },
-            p95_ms,
+            limits,
             for_ms,
             every_ms,
             within_ms,
         })
+    }
+
+    fn limits(&self) -> Result<Vec<Limit>, Error> {
+        let named = [
+            ("p50", 50, &self.p50),
+            ("p90", 90, &self.p90),
+            ("p95", 95, &self.p95),
+            ("p99", 99, &self.p99),
+            ("slowest", 100, &self.slowest),
+        ];
+        let mut limits = Vec::new();
+        for (name, rank, text) in named {
+            if let Some(at_most_ms) = duration(text.as_deref())? {
+                limits.push(Limit { name, rank, at_most_ms });
+            }
+        }
+        Ok(limits)
+    }
+
+    /// The host fills in the secret; nobody here ever has it.
+    fn all_headers(&self) -> Vec<(String, String)> {
+        let bearer = self.bearer.iter();
+        let bearer =
+            bearer.map(|name| ("Authorization".to_owned(), format!("Bearer ${{secret.{name}}}")));
+        self.headers.clone().into_iter().flatten().chain(bearer).collect()
     }
 
     fn method_and_url(&self) -> Result<(Method, &str), Error> {
@@ -173,7 +233,7 @@ impl Call {
 
     /// The same without its window, for a single look.
     pub(crate) fn at_a_glance(&self) -> Self {
-        Self { p95_ms: None, for_ms: None, within_ms: 0, ..self.clone() }
+        Self { limits: vec![], for_ms: None, within_ms: 0, ..self.clone() }
     }
 
     pub(crate) fn request(&self, idempotency_key: &str, remaining_ms: u64) -> Request {
@@ -196,8 +256,8 @@ impl Call {
 /// Reads are listed too: they change nothing, but the step consists of them.
 pub(crate) fn action(call: &Call) -> Action {
     let mut after = call.expectation.to_string();
-    if let Some(p95_ms) = call.p95_ms {
-        after.push_str(&format!(", p95 at most {p95_ms} ms"));
+    for limit in &call.limits {
+        after.push_str(&format!(", {} at most {} ms", limit.name, limit.at_most_ms));
     }
     if let Some(for_ms) = call.for_ms {
         after.push_str(&format!(", for {for_ms} ms"));
@@ -209,6 +269,15 @@ pub(crate) fn action(call: &Call) -> Action {
         after: Some(after),
         risk: if call.method.is_read() { Risk::None } else { Risk::Low },
     }
+}
+
+/// A name a host may have given a secret.
+fn secret(name: &str) -> Result<(), Error> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if (1..=64).contains(&name.len()) && name.chars().all(plain) {
+        return Ok(());
+    }
+    Err(Error::invalid("http/bearer", "`bearer` is the name of a secret of the host, not the secret itself"))
 }
 
 fn duration(text: Option<&str>) -> Result<Option<u64>, Error> {
@@ -238,6 +307,12 @@ mod tests {
             (r#"{"get":"http://a","put":"http://a"}"#, "http/one-of"),
             (r#"{"get":"ftp://a"}"#, "http/url"),
             (r#"{"get":"http://a","p95":"1s"}"#, "http/p95-alone"),
+            (r#"{"get":"http://a","p99":"1s"}"#, "http/p95-alone"),
+            (r#"{"get":"http://a","bearer":"Bearer ey.J"}"#, "http/bearer"),
+            (r#"{"get":"http://a","bearer":"a","headers":{"authorization":"b"}}"#, "http/bearer"),
+            (r#"{"get":"http://a","fields":{"a":{}}}"#, "http/field"),
+            (r#"{"get":"http://a","fields":{"a":{"one-of":[]}}}"#, "http/field"),
+            (r#"{"head":"http://a","fields":{"a":{"present":true}}}"#, "http/no-body"),
             (r#"{"put":"http://a","for":"1s"}"#, "http/window"),
             (r#"{"head":"http://a","body-has":"x"}"#, "http/no-body"),
             (r#"{"get":"http://a","within":"soon"}"#, "http/duration"),
@@ -258,6 +333,12 @@ mod tests {
         );
         let put = call(r#"{"put":"http://a","body":"x"}"#).unwrap().request("run-7", 500);
         assert_eq!((put.headers.len(), put.body, put.timeout_ms), (0, b"x".to_vec(), 500));
+    }
+
+    #[test]
+    fn a_secret_goes_by_its_name_and_the_host_fills_it_in() {
+        let get = call(r#"{"get":"http://a","bearer":"pager"}"#).unwrap().request("run-7", 500);
+        assert_eq!(get.headers, [("Authorization".to_owned(), "Bearer ${secret.pager}".to_owned())]);
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! What one answer has to be. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use serde_json::{Map, Value};
+use sternway_plugin::json::find;
+
+use crate::field::Field;
 
 /// One status or several.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +18,7 @@ pub(crate) struct Expectation {
     /// None: 200 to 299.
     pub(crate) statuses: Option<Statuses>,
     pub(crate) json: Map<String, Value>,
+    pub(crate) fields: BTreeMap<String, Field>,
     pub(crate) body_has: Option<String>,
 }
 
@@ -41,27 +46,21 @@ impl Expectation {
         {
             return Some(Complaint::Body);
         }
-        if self.json.is_empty() {
+        if self.json.is_empty() && self.fields.is_empty() {
             return None;
         }
         let Ok(answer) = serde_json::from_slice::<Value>(body) else {
             return Some(Complaint::NotJson);
         };
-        self.json.iter().find_map(|(key, expected)| mismatch(key, expected, find(&answer, key)))
-    }
-}
-
-/// A pointer begins with `/`; a key is looked for as it stands, then by its dots.
-fn find<'v>(answer: &'v Value, key: &str) -> Option<&'v Value> {
-    if key.starts_with('/') {
-        return answer.pointer(key);
-    }
-    answer.get(key).or_else(|| {
-        key.split('.').try_fold(answer, |value, part| match value {
-            Value::Array(list) => list.get(part.parse::<usize>().ok()?),
-            value => value.get(part),
+        let equal = self.json.iter().find_map(|(key, expected)| mismatch(key, expected, find(&answer, key)));
+        equal.or_else(|| {
+            self.fields.iter().find_map(|(key, field)| {
+                let found = find(&answer, key);
+                (!field.holds(found))
+                    .then(|| Complaint::Field { key: key.clone(), measured: measured(found) })
+            })
         })
-    })
+    }
 }
 
 /// A table expects its own keys only; everything else has to be equal.
@@ -80,11 +79,15 @@ fn mismatch(key: &str, expected: &Value, found: Option<&Value>) -> Option<Compla
     };
     (!equal).then(|| Complaint::Field {
         key: key.to_owned(),
-        measured: found.map_or_else(|| "missing".to_owned(), short),
+        measured: measured(found),
     })
 }
 
-fn short(value: &Value) -> String {
+fn measured(found: Option<&Value>) -> String {
+    found.map_or_else(|| "missing".to_owned(), short)
+}
+
+pub(crate) fn short(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(80) {
         None => text,
@@ -103,6 +106,9 @@ impl fmt::Display for Expectation {
         }
         for (key, value) in &self.json {
             write!(f, ", {key} {}", short(value))?;
+        }
+        for (key, field) in &self.fields {
+            write!(f, ", {key} {field}")?;
         }
         if let Some(text) = &self.body_has {
             write!(f, ", containing {text:?}")?;
@@ -219,6 +225,35 @@ mod tests {
         assert_eq!(fields(json!({"build": {"x": 1}})).judge(200, body), field("build.x", "missing"));
         assert_eq!(fields(json!({"version": 1.1})).judge(200, body), field("version", "\"1.1\""));
         assert_eq!(fields(json!({"a": 1})).judge(200, b"<html>"), Some(Complaint::NotJson));
+    }
+
+    #[test]
+    fn a_field_may_be_bounded_instead_of_known() {
+        let expectation = |json: &str| Expectation {
+            fields: serde_json::from_str(json).unwrap(),
+            ..Expectation::default()
+        };
+        let body = br#"{"queue":{"length":7},"state":"ready","free":"12.5","gone":null}"#;
+        for right in [
+            r#"{"queue.length":{"at-most":7,"at-least":7,"above":6,"below":8}}"#,
+            r#"{"state":{"one-of":["ready","idle"],"not":"failed"}}"#,
+            r#"{"free":{"above":12}}"#,
+            r#"{"gone":{"present":true},"nowhere":{"present":false}}"#,
+        ] {
+            assert_eq!(expectation(right).judge(200, body), None, "{right}");
+        }
+        for (wrong, key, measured) in [
+            (r#"{"queue.length":{"below":7}}"#, "queue.length", "7"),
+            (r#"{"queue.length":{"at-least":8}}"#, "queue.length", "7"),
+            (r#"{"state":{"above":1}}"#, "state", "\"ready\""),
+            (r#"{"state":{"not":"ready"}}"#, "state", "\"ready\""),
+            (r#"{"nowhere":{"not":"ready"}}"#, "nowhere", "missing"),
+            (r#"{"gone":{"present":false}}"#, "gone", "null"),
+        ] {
+            assert_eq!(expectation(wrong).judge(200, body), field(key, measured), "{wrong}");
+        }
+        let told = expectation(r#"{"queue.length":{"at-most":5,"above":1}}"#).to_string();
+        assert_eq!(told, "200 to 299, queue.length above 1 and at most 5");
     }
 
     #[test]

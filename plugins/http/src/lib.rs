@@ -3,6 +3,7 @@
 
 mod decide;
 mod expect;
+mod field;
 mod tally;
 
 use sternway_plugin::host::http::{self, Response};
@@ -42,11 +43,18 @@ impl Plugin for Http {
                 mode("delete", Converge, Compensatable, "deletes what a URL names"),
                 mode("post", Keyed, Compensatable, "posts a body with an idempotency key"),
             ],
-            powers: vec![Power {
-                name: "http".into(),
-                scope_from: ["get", "put", "post", "delete", "head"].map(String::from).into(),
-                reason: "calls these URLs, and those of the plan's undo".into(),
-            }],
+            powers: vec![
+                Power {
+                    name: "http".into(),
+                    scope_from: ["get", "put", "post", "delete", "head"].map(String::from).into(),
+                    reason: "calls these URLs, and those of the plan's undo".into(),
+                },
+                Power {
+                    name: "secrets".into(),
+                    scope_from: vec!["bearer".into()],
+                    reason: "lets the host sign the calls with this secret, unseen by the step".into(),
+                },
+            ],
             default_timeout_ms: 120_000,
         }
     }

@@ -5,6 +5,16 @@ use std::collections::BTreeMap;
 use crate::decide::Call;
 use crate::expect::Complaint;
 
+/// A time that a share of the answers may not exceed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Limit {
+    /// As the setting is called.
+    pub(crate) name: &'static str,
+    /// Of 100 answers.
+    pub(crate) rank: usize,
+    pub(crate) at_most_ms: u64,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     sent: u32,
@@ -39,22 +49,22 @@ impl Tally {
         if !words.is_empty() {
             words.push(format!("expected {}", call.expectation));
         }
-        if let (Some(allowed_ms), Some(p95_us)) = (call.p95_ms, self.p95_us())
-            && p95_us > allowed_ms.saturating_mul(1_000)
-        {
-            words.push(format!("p95 was {}, at most {allowed_ms} ms allowed", in_ms(p95_us)));
+        for Limit { name, rank, at_most_ms } in &call.limits {
+            if let Some(us) = self.percentile_us(*rank)
+                && us > at_most_ms.saturating_mul(1_000)
+            {
+                words.push(format!("{name} was {}, at most {at_most_ms} ms allowed", in_ms(us)));
+            }
         }
         (!words.is_empty()).then(|| format!("{}: {}", call.title(), words.join(", ")))
     }
 
     pub(crate) fn praise(&self, call: &Call) -> String {
         let answers = if self.sent == 1 { "answered".to_owned() } else { format!("{} answers", self.sent) };
-        match (call.p95_ms, self.p95_us()) {
-            (Some(_), Some(p95_us)) => {
-                format!("{}: {answers} as expected, p95 {}", call.title(), in_ms(p95_us))
-            }
-            _ => format!("{}: {answers} as expected", call.title()),
-        }
+        let times = call.limits.iter().filter_map(|limit| {
+            Some(format!(", {} {}", limit.name, in_ms(self.percentile_us(limit.rank)?)))
+        });
+        format!("{}: {answers} as expected{}", call.title(), times.collect::<String>())
     }
 
     /// For a single call: what came back.
@@ -69,10 +79,10 @@ impl Tally {
     }
 
     /// Nearest rank, so that it is a time some answer really took.
-    fn p95_us(&self) -> Option<u64> {
+    fn percentile_us(&self, of_100: usize) -> Option<u64> {
         let mut sorted = self.elapsed_us.clone();
         sorted.sort_unstable();
-        let rank = (sorted.len() * 95).div_ceil(100);
+        let rank = (sorted.len() * of_100).div_ceil(100);
         sorted.get(rank.checked_sub(1)?).copied()
     }
 }
@@ -114,6 +124,10 @@ mod tests {
         serde_json::from_str::<Settings>(json).unwrap().call().unwrap()
     }
 
+    fn call_with_all() -> Call {
+        call(r#"{"get":"http://a","for":"5s","p50":"99ms","p90":"180ms","p99":"198ms","slowest":"199ms"}"#)
+    }
+
     #[test]
     fn a_failure_names_the_url_what_was_measured_and_what_was_expected() {
         let call = call(r#"{"get":"http://a/health","for":"5s"}"#);
@@ -151,8 +165,13 @@ mod tests {
         for us in (1..=100).map(|n| n * 2_000) {
             tally.add(None, Some(us));
         }
-        assert_eq!(tally.p95_us(), Some(190_000));
+        assert_eq!(tally.percentile_us(95), Some(190_000));
         assert_eq!(tally.complaint(&call).unwrap(), "GET http://a: p95 was 190 ms, at most 100 ms allowed");
+        let all = call_with_all();
+        assert_eq!(
+            tally.complaint(&all).unwrap(),
+            "GET http://a: p50 was 100 ms, at most 99 ms allowed, slowest was 200 ms, at most 199 ms allowed"
+        );
         let mut quick = Tally::default();
         for _ in 0..20 {
             quick.add(None, Some(100_000));

@@ -27,6 +27,7 @@ mod duration;
 mod error;
 pub mod exchange;
 mod guest;
+pub mod json;
 pub mod memory;
 pub mod owned;
 pub mod paths;

@@ -72,12 +72,13 @@ pub mod control {
         false
     }
 
-    pub fn sleep(_: u64) -> bool {
+    pub fn sleep(ms: u64) -> bool {
+        super::WORLD.with_borrow_mut(|world| world.now_ms += ms);
         true
     }
 
     pub fn now_ms() -> u64 {
-        0
+        super::WORLD.with_borrow(|world| world.now_ms)
     }
 }
 
@@ -379,6 +380,9 @@ pub mod http {
     /// changes nothing, and a post with the same key happened once.
     pub fn send(request: &Request) -> Result<Response, Error> {
         call("http.send", |world| {
+            if let Some(model) = world.http {
+                return model(world, request);
+            }
             let body = String::from_utf8_lossy(&request.body);
             let line = format!("{} {} {body}", request.method, request.url);
             let key = request.headers.iter().find(|(name, _)| name == "Idempotency-Key");
@@ -582,9 +586,10 @@ pub mod sockets {
     }
 
     pub fn probe(address: &str, _: u64) -> Result<u64, Error> {
-        call("sockets.probe", |world| match world.sockets {
-            Some(_) => Ok(300),
-            None => Err(Error::failed("sockets/refused", address)),
+        call("sockets.probe", |world| match (world.probes, world.sockets) {
+            (Some(model), _) => model(world, address),
+            (None, Some(_)) => Ok(300),
+            (None, None) => Err(Error::failed("sockets/refused", address)),
         })
     }
 

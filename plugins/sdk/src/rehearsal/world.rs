@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::host::clusters::{Request, Response};
+use super::host::http;
 use super::host::programs::{Call, Ended};
 use super::host::sockets::Exchange;
 use crate::Error;
@@ -21,6 +22,12 @@ pub struct World {
     pub programs: Option<fn(&mut Self, &Call) -> Result<Ended, Error>>,
     /// Programs that ran under a key.
     pub ran: BTreeMap<String, Ended>,
+    /// What answers HTTP; left out: 200 to everything, as `sent` and `keys` tell.
+    pub http: Option<fn(&mut Self, &http::Request) -> Result<http::Response, Error>>,
+    /// What a connection to an address meets; left out: what `sockets` says of any.
+    pub probes: Option<fn(&mut Self, &str) -> Result<u64, Error>>,
+    /// The host's clock in milliseconds; a pause moves it on.
+    pub now_ms: u64,
     /// What listens at addresses.
     pub sockets: Option<fn(&mut Self, &Exchange) -> Result<Vec<u8>, Error>>,
     /// The clusters' interface.
