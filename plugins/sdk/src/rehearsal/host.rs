@@ -609,6 +609,9 @@ pub mod mail {
     /// A letter with the same key is the same letter.
     pub fn send(to: &str, subject: &str, _: &str, key: &str) -> Result<(), Error> {
         call("mail.send", |world| {
+            if let Some(model) = world.mail {
+                model(world, to)?;
+            }
             let key = format!("{to} {key}");
             if !world.keys.contains(&key) {
                 world.keys.push(key);

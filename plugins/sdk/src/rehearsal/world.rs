@@ -24,6 +24,8 @@ pub struct World {
     pub ran: BTreeMap<String, Ended>,
     /// What answers HTTP; left out: 200 to everything, as `sent` and `keys` tell.
     pub http: Option<fn(&mut Self, &http::Request) -> Result<http::Response, Error>>,
+    /// What the mail relay says to a letter to this address; left out: it takes all.
+    pub mail: Option<fn(&mut Self, &str) -> Result<(), Error>>,
     /// What a connection to an address meets; left out: what `sockets` says of any.
     pub probes: Option<fn(&mut Self, &str) -> Result<u64, Error>>,
     /// The host's clock in milliseconds; a pause moves it on.
