@@ -134,7 +134,8 @@ impl Settings {
         if for_ms.is_some() && !method.is_read() {
             return Err(Error::invalid("http/window", "only `get` and `head` may be repeated by `for`"));
         }
-        if method == Method::Head && (self.json.is_some() || self.fields.is_some() || self.body_has.is_some()) {
+        if method == Method::Head && (self.json.is_some() || self.fields.is_some() || self.body_has.is_some())
+        {
             return Err(Error::invalid("http/no-body", "an answer to `head` has no body to check"));
         }
         let every_ms = duration(self.every.as_deref())?.unwrap_or(EVERY_MS).max(1);
@@ -183,8 +184,7 @@ impl Settings {
     /// The host fills in the secret; nobody here ever has it.
     fn all_headers(&self) -> Vec<(String, String)> {
         let bearer = self.bearer.iter();
-        let bearer =
-            bearer.map(|name| ("Authorization".to_owned(), format!("Bearer ${{secret.{name}}}")));
+        let bearer = bearer.map(|name| ("Authorization".to_owned(), format!("Bearer ${{secret.{name}}}")));
         self.headers.clone().into_iter().flatten().chain(bearer).collect()
     }
 

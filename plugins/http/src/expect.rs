@@ -77,10 +77,7 @@ fn mismatch(key: &str, expected: &Value, found: Option<&Value>) -> Option<Compla
         }
         _ => Some(expected) == found,
     };
-    (!equal).then(|| Complaint::Field {
-        key: key.to_owned(),
-        measured: measured(found),
-    })
+    (!equal).then(|| Complaint::Field { key: key.to_owned(), measured: measured(found) })
 }
 
 fn measured(found: Option<&Value>) -> String {

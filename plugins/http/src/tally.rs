@@ -61,9 +61,10 @@ impl Tally {
 
     pub(crate) fn praise(&self, call: &Call) -> String {
         let answers = if self.sent == 1 { "answered".to_owned() } else { format!("{} answers", self.sent) };
-        let times = call.limits.iter().filter_map(|limit| {
-            Some(format!(", {} {}", limit.name, in_ms(self.percentile_us(limit.rank)?)))
-        });
+        let times = call
+            .limits
+            .iter()
+            .filter_map(|limit| Some(format!(", {} {}", limit.name, in_ms(self.percentile_us(limit.rank)?))));
         format!("{}: {answers} as expected{}", call.title(), times.collect::<String>())
     }
 

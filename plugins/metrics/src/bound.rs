@@ -44,9 +44,10 @@ impl Bounds {
         let lows = [(self.above, true), (self.at_least, false)];
         let highs = [(self.below, true), (self.at_most, false)];
         lows.iter().filter_map(|(low, open)| Some(((*low)?, *open))).all(|(low, low_open)| {
-            highs.iter().filter_map(|(high, open)| Some(((*high)?, *open))).all(|(high, high_open)| {
-                low < high || (low == high && !low_open && !high_open)
-            })
+            highs
+                .iter()
+                .filter_map(|(high, open)| Some(((*high)?, *open)))
+                .all(|(high, high_open)| low < high || (low == high && !low_open && !high_open))
         })
     }
 }

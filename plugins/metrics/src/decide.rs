@@ -175,7 +175,10 @@ impl Settings {
             }));
         }
         if checks.is_empty() {
-            return Err(Error::invalid("metrics/no-check", "neither `queries` nor `json` names anything to check"));
+            return Err(Error::invalid(
+                "metrics/no-check",
+                "neither `queries` nor `json` names anything to check",
+            ));
         }
         for check in &checks {
             let bounds = [Some(&check.bounds), check.baseline.as_ref()].into_iter().flatten();
@@ -185,7 +188,8 @@ impl Settings {
                 return Err(Error::invalid("metrics/bounds", message));
             }
             if bounds.next().is_none() {
-                let message = format!("`{}` has no bound: `above`, `below`, `at-least`, `at-most`", check.name);
+                let message =
+                    format!("`{}` has no bound: `above`, `below`, `at-least`, `at-most`", check.name);
                 return Err(Error::invalid("metrics/bounds", message));
             }
         }

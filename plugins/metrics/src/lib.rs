@@ -111,9 +111,9 @@ impl Plugin for Metrics {
         } else {
             format!("cannot be told: {}", open.join("; "))
         };
-        let undecided = tallies.iter().map(|tally| {
-            (tally.verdict(allowed) == Verdict::Inconclusive).then(|| tally.measured(allowed))
-        });
+        let undecided = tallies
+            .iter()
+            .map(|tally| (tally.verdict(allowed) == Verdict::Inconclusive).then(|| tally.measured(allowed)));
         let undecided = undecided.collect();
         Ok(Outcome { changed: false, summary, state: State { before: kept.before, undecided } })
     }

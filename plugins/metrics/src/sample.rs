@@ -242,7 +242,9 @@ mod tests {
 
     #[test]
     fn figures_for_people_are_short() {
-        for (value, text) in [(0.0, "0"), (0.049_96, "0.04996"), (1_234_567.0, "1234567"), (1.0, "1"), (-2.5, "-2.5")] {
+        for (value, text) in
+            [(0.0, "0"), (0.049_96, "0.04996"), (1_234_567.0, "1234567"), (1.0, "1"), (-2.5, "-2.5")]
+        {
             assert_eq!(rounded(value), text);
         }
         assert_eq!(rounded(f64::INFINITY), "inf");

@@ -54,7 +54,9 @@ impl Tally {
             }
         };
         match told {
-            Some((count, told)) if self.taken > 1 => format!("{told} ({count} of {} measurements)", self.taken),
+            Some((count, told)) if self.taken > 1 => {
+                format!("{told} ({count} of {} measurements)", self.taken)
+            }
             Some((_, told)) => told.clone(),
             None => self.last.clone(),
         }

@@ -18,14 +18,19 @@ fn answer(world: &mut World, request: &Request) -> Result<Response, Error> {
     let value = |value: &str| VECTOR.replace("\"VALUE\"", &format!("\"{value}\"")).replace("TIME", &seconds);
     let (status, body) = match request.url.as_str() {
         url if url.contains("query=error_rate") => {
-            let bad = world.model.get("errors").is_some_and(|at| seconds.parse::<u64>().unwrap() >= at.parse().unwrap());
+            let bad = world
+                .model
+                .get("errors")
+                .is_some_and(|at| seconds.parse::<u64>().unwrap() >= at.parse().unwrap());
             (200, value(if bad { "0.09" } else { "0.01" }))
         }
         url if url.contains("query=memory") => (200, value("104857600")),
         url if url.contains("query=gone") => (200, EMPTY.to_owned()),
         url if url.contains("query=time") => (200, SCALAR.replace("TIME", &seconds)),
         url if url.contains("query=bad") => (400, BAD.to_owned()),
-        "http://127.0.0.1:8080/stats" => (200, r#"{"cpu": {"percent": 41.5}, "memory": {"percent": "62"}}"#.to_owned()),
+        "http://127.0.0.1:8080/stats" => {
+            (200, r#"{"cpu": {"percent": 41.5}, "memory": {"percent": "62"}}"#.to_owned())
+        }
         url => return Err(Error::failed("http/unreachable", format!("{url} could not be reached"))),
     };
     Ok(Response { status, headers: vec![], body: body.into_bytes(), elapsed_us: 500 })
@@ -68,7 +73,10 @@ fn a_value_that_goes_wrong_in_the_window_fails_at_once_unless_it_is_allowed_to()
     let (left, ended) = try_run::<Metrics>(world.clone(), &settings, None, Goal::Applied);
     let error = ended.unwrap_err().error;
     assert_eq!(error.code, "metrics/threshold");
-    assert_eq!(error.message, "it was 0.09 (instance=web-1,job=web) (1 of 21 measurements), expected below 0.05");
+    assert_eq!(
+        error.message,
+        "it was 0.09 (instance=web-1,job=web) (1 of 21 measurements), expected below 0.05"
+    );
     assert_eq!(left.now_ms, 1_700_000_600_000, "it did not wait for the end of the window");
     let allowed = settings.replace(r#""for""#, r#""failures-allowed":10,"for""#);
     let (left, ended) = try_run::<Metrics>(world, &allowed, None, Goal::Applied);

@@ -86,7 +86,10 @@ impl Settings {
             let parts = to.split_once('@').filter(|(name, place)| !name.is_empty() && place.contains('.'));
             let plain = |c: char| !c.is_control() && !c.is_whitespace() && !",;<>\"".contains(c);
             if parts.is_none() || !to.chars().all(plain) {
-                return Err(Error::invalid("notify/address", format!("`{}` is no mail address", to.escape_debug())));
+                return Err(Error::invalid(
+                    "notify/address",
+                    format!("`{}` is no mail address", to.escape_debug()),
+                ));
             }
         }
         if let Some(name) = &self.bearer {

@@ -38,7 +38,11 @@ impl Plugin for Notify {
             powers: vec![
                 power("http", "webhook", "posts the notice there"),
                 power("mail", "mail", "mails the notice to these addresses over the host's relay"),
-                power("secrets", "bearer", "lets the host sign the notice with this secret, unseen by the step"),
+                power(
+                    "secrets",
+                    "bearer",
+                    "lets the host sign the notice with this secret, unseen by the step",
+                ),
             ],
             default_timeout_ms: 120_000,
         }
@@ -99,7 +103,8 @@ fn tell(on: &Step<Settings>, settings: &Settings, what: &str) -> Result<Outcome<
     if let (true, Some(first)) = (settings.is_required(), failed.into_iter().next()) {
         return Err(Error { message: complaint.join("; "), ..first }.into());
     }
-    let mut summary = if told.is_empty() { "nobody was told".into() } else { format!("told {}", told.join(", ")) };
+    let mut summary =
+        if told.is_empty() { "nobody was told".into() } else { format!("told {}", told.join(", ")) };
     if !complaint.is_empty() {
         summary.push_str(&format!("; a notice could not be given: {}", complaint.join("; ")));
         log::write(log::Level::Warn, &summary);

@@ -5,7 +5,8 @@ use sternway_plugin::host::http::{Request, Response};
 use sternway_plugin::rehearsal::{Goal, World, run, try_run};
 use sternway_plugin::{Error, Kind};
 
-const BOTH: &str = r#"{"webhook":"http://pager/alerts","mail":"team@example.org","message":"{host} rolls back"}"#;
+const BOTH: &str =
+    r#"{"webhook":"http://pager/alerts","mail":"team@example.org","message":"{host} rolls back"}"#;
 
 /// Killed at each call in turn; every world ends with the same notices given.
 fn ends_always_with(settings: &str, undo: Option<&str>, goal: Goal, sent: &[&str]) {
@@ -21,7 +22,8 @@ fn ends_always_with(settings: &str, undo: Option<&str>, goal: Goal, sent: &[&str
 
 #[test]
 fn everybody_is_told_once_whatever_dies() {
-    let posted = r#"POST http://pager/alerts {"text":"host rolls back","run":"run-1","step":"step","host":"host"}"#;
+    let posted =
+        r#"POST http://pager/alerts {"text":"host rolls back","run":"run-1","step":"step","host":"host"}"#;
     let mailed = "MAIL team@example.org host rolls back";
     ends_always_with(BOTH, None, Goal::Applied, &[posted, mailed]);
     ends_always_with(BOTH, None, Goal::Undone, &[posted, mailed]);

@@ -72,7 +72,10 @@ impl Settings {
         }
         let closed = self.closed == Some(true);
         if closed && (self.send.is_some() || self.expect.is_some()) {
-            return Err(Error::invalid("tcp/closed", "nobody answers where `closed` proves that nobody listens"));
+            return Err(Error::invalid(
+                "tcp/closed",
+                "nobody answers where `closed` proves that nobody listens",
+            ));
         }
         let talk = match (&self.send, &self.expect) {
             (None, None) if self.until.is_none() => None,
@@ -210,7 +213,10 @@ mod tests {
         assert_eq!(closed.connected(900).verdict, Verdict::Fail);
         let open = question(r#"{"connect":"tcp://a:1"}"#).unwrap();
         assert_eq!(open.failed(&silent).verdict, Verdict::Fail);
-        assert_eq!(open.connected(900), Seen { verdict: Verdict::Pass, measured: "connected in 0.9 ms".into() });
+        assert_eq!(
+            open.connected(900),
+            Seen { verdict: Verdict::Pass, measured: "connected in 0.9 ms".into() }
+        );
     }
 
     #[test]

@@ -11,7 +11,8 @@ use tcp::Tcp;
 
 fn connect(address: &str) -> Result<TcpStream, Error> {
     let place = address.strip_prefix("tcp://").unwrap();
-    let stream = TcpStream::connect(place).map_err(|cause| Error::failed("sockets/refused", cause.to_string()))?;
+    let stream =
+        TcpStream::connect(place).map_err(|cause| Error::failed("sockets/refused", cause.to_string()))?;
     stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     Ok(stream)
 }
@@ -89,7 +90,11 @@ fn what_is_not_as_expected_fails_by_code() {
 #[test]
 fn a_host_that_does_not_permit_it_is_not_taken_for_a_closed_port() {
     let denied = |_: &mut World, _: &str| {
-        Err(Error { kind: sternway_plugin::Kind::Denied, code: "sockets/outside-policy".into(), message: String::new() })
+        Err(Error {
+            kind: sternway_plugin::Kind::Denied,
+            code: "sockets/outside-policy".into(),
+            message: String::new(),
+        })
     };
     let world = World { probes: Some(denied), ..World::default() };
     let ended = try_run::<Tcp>(world, r#"{"connect":"tcp://a:1","closed":true}"#, None, Goal::Applied);

@@ -166,7 +166,10 @@ impl Settings {
         ];
         let mut asked = tasks.iter().filter(|(_, is)| *is).map(|(name, _)| *name);
         let (Some(task), None) = (asked.next(), asked.next()) else {
-            return Err(invalid("one-of", "exactly one of `maintenance`, `upstream`, `haproxy` and `put` has to be set"));
+            return Err(invalid(
+                "one-of",
+                "exactly one of `maintenance`, `upstream`, `haproxy` and `put` has to be set",
+            ));
         };
         let parts = [
             ("flag", self.flag.is_some(), &["maintenance"][..]),
@@ -237,7 +240,10 @@ impl Settings {
             Shares::Divided { stable, .. } => names.extend(stable),
         }
         if let Some(name) = names.iter().find(|name| !haproxy::is_name(name)) {
-            return Err(invalid("name", &format!("`{}` is no name of a backend or server", name.escape_debug())));
+            return Err(invalid(
+                "name",
+                &format!("`{}` is no name of a backend or server", name.escape_debug()),
+            ));
         }
         if let Shares::Named(named) = &shares {
             for (name, share) in named {
@@ -284,9 +290,14 @@ impl Shares {
                 named.clone()
             }
             Self::Divided { stable, percent } => {
-                // A backup takes no share of its own.
-                let counts = |(name, share): &&(String, Share)| *share != Share::Backup || stable.contains(name);
+                // Who rests is not woken by a share for the others.
+                let counts = |(name, share): &&(String, Share)| share.receives() || stable.contains(name);
                 let names: Vec<String> = now.iter().filter(counts).map(|(name, _)| name.clone()).collect();
+                let missing = |name: &&String| !now.iter().any(|(known, _)| known == *name);
+                if let Some(name) = stable.iter().find(missing) {
+                    let message = format!("there is no server `{name}`");
+                    return Err(Error::not_found("traffic/no-such-server", message));
+                }
                 divided(&names, stable, *percent, weight_max)?
             }
         };

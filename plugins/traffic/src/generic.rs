@@ -89,9 +89,8 @@ impl Balancer {
             let message = format!("{} answered {status}: its state cannot be read, nor put back", self.url);
             return Err(Error::failed("traffic/unreadable", message));
         }
-        String::from_utf8(body).map_err(|_| {
-            Error::failed("traffic/unreadable", format!("{} answers what is no text", self.url))
-        })
+        String::from_utf8(body)
+            .map_err(|_| Error::failed("traffic/unreadable", format!("{} answers what is no text", self.url)))
     }
 
     fn send(&self, method: &str, body: &str) -> Result<(u16, Vec<u8>), Error> {

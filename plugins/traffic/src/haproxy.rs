@@ -81,14 +81,23 @@ pub(crate) fn servers(answer: &[u8], backend: &str) -> Result<Vec<Server>, Error
     let text = String::from_utf8_lossy(answer);
     let shown = || text.trim().chars().take(200).flat_map(char::escape_debug).collect::<String>();
     if text.starts_with("Can't find backend") {
-        return Err(Error::not_found("traffic/no-such-backend", format!("HAProxy has no backend `{backend}`")));
+        return Err(Error::not_found(
+            "traffic/no-such-backend",
+            format!("HAProxy has no backend `{backend}`"),
+        ));
     }
-    let strange = || Error::failed("traffic/haproxy-answer", format!("HAProxy answered what is no table: {}", shown()));
+    let strange =
+        || Error::failed("traffic/haproxy-answer", format!("HAProxy answered what is no table: {}", shown()));
     let mut lines = text.lines();
     let header = lines.by_ref().find_map(|line| line.strip_prefix("# ")).ok_or_else(strange)?;
     let place = |wanted: &str| header.split(' ').position(|name| name == wanted).ok_or_else(strange);
-    let [backend_at, name, weight, admin, running] =
-        [place("be_name")?, place("srv_name")?, place("srv_uweight")?, place("srv_admin_state")?, place("srv_op_state")?];
+    let [backend_at, name, weight, admin, running] = [
+        place("be_name")?,
+        place("srv_name")?,
+        place("srv_uweight")?,
+        place("srv_admin_state")?,
+        place("srv_op_state")?,
+    ];
     let mut found = Vec::new();
     for line in lines.filter(|line| !line.trim().is_empty()) {
         let row: Vec<&str> = line.split(' ').collect();
@@ -112,7 +121,10 @@ pub(crate) fn servers(answer: &[u8], backend: &str) -> Result<Vec<Server>, Error
         });
     }
     if found.is_empty() {
-        return Err(Error::not_found("traffic/no-servers", format!("the backend `{backend}` has no servers")));
+        return Err(Error::not_found(
+            "traffic/no-servers",
+            format!("the backend `{backend}` has no servers"),
+        ));
     }
     Ok(found)
 }
@@ -170,7 +182,10 @@ mod tests {
             commands("app", &now, &to).unwrap(),
             "set server app/green weight 100; set server app/green state ready; set server app/blue weight 0\n"
         );
-        assert_eq!(commands("app", &to, &now).unwrap(), "set server app/blue weight 100; set server app/green weight 10; set server app/green state maint\n");
+        assert_eq!(
+            commands("app", &to, &now).unwrap(),
+            "set server app/blue weight 100; set server app/green weight 10; set server app/green state maint\n"
+        );
         assert_eq!(commands("app", &now, &now), None);
     }
 

@@ -22,9 +22,14 @@ use crate::nginx::Staged;
 #[derive(Debug)]
 pub struct Traffic;
 
-/// What is staged beside for nginx; none: nothing is to change there.
+/// What `prepare` left for nginx.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct State(Option<Staged>);
+pub struct State {
+    /// None: nothing is to change there.
+    staged: Option<Staged>,
+    /// The digest that a link has to have, which alone tells where it leads.
+    link: Option<String>,
+}
 
 impl Plugin for Traffic {
     type Settings = Settings;
@@ -48,7 +53,11 @@ impl Plugin for Traffic {
                 power("systemd", &["reload"], "reloads this unit"),
                 power("sockets", &["haproxy"], "asks and tells HAProxy there"),
                 power("http", &["put"], "reads and puts the balancer's state there"),
-                power("secrets", &["bearer"], "lets the host sign the calls with this secret, unseen by the step"),
+                power(
+                    "secrets",
+                    &["bearer"],
+                    "lets the host sign the calls with this secret, unseen by the step",
+                ),
             ],
             default_timeout_ms: 120_000,
         }
@@ -59,9 +68,7 @@ impl Plugin for Traffic {
             Task::Maintenance { path, wanted, .. } => nginx::look_switch(&path, &wanted),
             Task::Upstream { path, block, shares, .. } => nginx::look_pool(&path, block.as_deref(), &shares),
             Task::Haproxy { address, backend, shares, .. } => runtime::look(&address, &backend, &shares),
-            Task::Put { url, body, proof, bearer } => {
-                generic::Balancer { url, proof, bearer }.look(&body)
-            }
+            Task::Put { url, body, proof, bearer } => generic::Balancer { url, proof, bearer }.look(&body),
         };
         match looked {
             Ok((actions, findings)) => Ok(Looked { findings, actions, state: State::default() }),
@@ -75,19 +82,25 @@ impl Plugin for Traffic {
     }
 
     fn prepare(on: &Step<Settings>, _seen: State) -> Result<Prepared<State>, Error> {
-        let staged = match on.settings.task()? {
-            Task::Maintenance { path, wanted, .. } => nginx::stage_switch(&path, &wanted)?,
-            Task::Upstream { path, block, shares, .. } => nginx::stage_pool(&path, block.as_deref(), &shares)?,
-            Task::Haproxy { .. } | Task::Put { .. } => None,
+        let state = match on.settings.task()? {
+            Task::Maintenance { path, wanted, .. } => {
+                let (staged, link) = nginx::stage_switch(&path, &wanted)?;
+                State { staged, link }
+            }
+            Task::Upstream { path, block, shares, .. } => {
+                State { staged: nginx::stage_pool(&path, block.as_deref(), &shares)?, link: None }
+            }
+            Task::Haproxy { .. } | Task::Put { .. } => State::default(),
         };
-        let summary = if staged.is_some() { "the new file is staged beside" } else { "nothing to stage" };
-        Ok(Prepared { summary: summary.into(), state: State(staged) })
+        let summary =
+            if state.staged.is_some() { "the new file is staged beside" } else { "nothing to stage" };
+        Ok(Prepared { summary: summary.into(), state })
     }
 
     fn apply(on: &Step<Settings>, state: State) -> Result<Outcome<State>, Failure> {
         let done = match on.settings.task()? {
             Task::Maintenance { nginx, path, .. } | Task::Upstream { nginx, path, .. } => {
-                nginx.apply(&path, state.0.as_ref())?
+                nginx.apply(&path, state.staged.as_ref())?
             }
             Task::Haproxy { address, backend, shares, within_ms } => {
                 runtime::apply(&address, &backend, &shares, within_ms)?
@@ -99,20 +112,24 @@ impl Plugin for Traffic {
         Ok(Outcome { changed: done.changed, summary: done.summary, state })
     }
 
-    fn verify(on: &Step<Settings>, _done: State) -> Result<Vec<Verification>, Error> {
+    fn verify(on: &Step<Settings>, done: State) -> Result<Vec<Verification>, Error> {
         match on.settings.task()? {
-            Task::Maintenance { path, wanted, .. } => nginx::verify_switch(&path, &wanted),
-            Task::Upstream { path, block, shares, .. } => nginx::verify_pool(&path, block.as_deref(), &shares),
-            Task::Haproxy { address, backend, shares, .. } => runtime::verify(&address, &backend, &shares),
-            Task::Put { url, body, proof, bearer } => {
-                generic::Balancer { url, proof, bearer }.verify(&body)
+            Task::Maintenance { path, wanted, .. } => {
+                nginx::verify_switch(&path, &wanted, done.link.as_deref())
             }
+            Task::Upstream { path, block, shares, .. } => {
+                nginx::verify_pool(&path, block.as_deref(), &shares)
+            }
+            Task::Haproxy { address, backend, shares, .. } => runtime::verify(&address, &backend, &shares),
+            Task::Put { url, body, proof, bearer } => generic::Balancer { url, proof, bearer }.verify(&body),
         }
     }
 
     fn undo(on: &Step<Settings>, state: State) -> Result<Outcome<State>, Failure> {
         let done = match on.settings.task()? {
-            Task::Maintenance { nginx, path, .. } | Task::Upstream { nginx, path, .. } => nginx.undo(&path)?,
+            Task::Maintenance { nginx, path, .. } | Task::Upstream { nginx, path, .. } => {
+                nginx.undo(&path)?
+            }
             Task::Haproxy { address, backend, .. } => runtime::undo(&address, &backend)?,
             Task::Put { url, proof, bearer, .. } => generic::Balancer { url, proof, bearer }.undo()?,
         };

@@ -30,7 +30,9 @@ pub(crate) struct Staged {
 impl Nginx {
     pub(crate) fn apply(&self, path: &str, staged: Option<&Staged>) -> Result<Done, Failure> {
         let Some(staged) = staged else { return Ok(Done::new(false, format!("{path} is so already"))) };
-        if exchange::standing(path)? == Standing::Before && exchange::digest(Place::Live, path)? != staged.from {
+        if exchange::standing(path)? == Standing::Before
+            && exchange::digest(Place::Live, path)? != staged.from
+        {
             let message = format!("{path} was changed by somebody else since it was looked at");
             return Err(Error::conflict("traffic/changed-since", message).into());
         }
@@ -100,20 +102,17 @@ pub(crate) fn look_switch(path: &str, wanted: &Wanted) -> Result<Seen, Error> {
         summary: format!("switch {path}"),
         target: path.to_owned(),
         before: Some(shown(&now)),
-        after: Some(match wanted {
-            Wanted::Text(_) => "there".to_owned(),
-            Wanted::Link(target) => format!("a link to {target}"),
-            Wanted::Nothing => "not there".to_owned(),
-        }),
+        after: Some(expected(wanted)),
         risk: Risk::High,
     };
     Ok((vec![change], vec![]))
 }
 
-pub(crate) fn stage_switch(path: &str, wanted: &Wanted) -> Result<Option<Staged>, Error> {
+/// What is staged, and for a link its digest.
+pub(crate) fn stage_switch(path: &str, wanted: &Wanted) -> Result<(Option<Staged>, Option<String>), Error> {
     let from = exchange::digest(Place::Live, path)?;
     if is_as(&standing(path)?, wanted) {
-        return Ok(None);
+        return Ok((None, None));
     }
     let to = match wanted {
         Wanted::Text(text) => {
@@ -123,18 +122,25 @@ pub(crate) fn stage_switch(path: &str, wanted: &Wanted) -> Result<Option<Staged>
         Wanted::Link(target) => Some(files::stage_link(path, target)?.sha256),
         Wanted::Nothing => None,
     };
+    let link = to.clone().filter(|_| matches!(wanted, Wanted::Link(_)));
     if from == to {
         files::discard(path)?;
-        return Ok(None);
+        return Ok((None, link));
     }
-    Ok(Some(Staged { from, to }))
+    Ok((Some(Staged { from, to }), link))
 }
 
-pub(crate) fn verify_switch(path: &str, wanted: &Wanted) -> Result<Vec<Verification>, Error> {
+pub(crate) fn verify_switch(
+    path: &str,
+    wanted: &Wanted,
+    link: Option<&str>,
+) -> Result<Vec<Verification>, Error> {
     let now = standing(path)?;
-    // Where a link leads, its digest told when it was switched: here it is one.
-    let right = is_as(&now, wanted) || matches!((&now, wanted), (Now::Link, Wanted::Link(_)));
-    Ok(vec![proof(path, right, shown(&now), format!("{wanted:?}"))])
+    let right = match wanted {
+        Wanted::Link(_) => link.is_some() && exchange::digest(Place::Live, path)?.as_deref() == link,
+        _ => is_as(&now, wanted),
+    };
+    Ok(vec![proof(path, right, shown(&now), expected(wanted))])
 }
 
 /// What stands at a path, as far as it matters.
@@ -154,12 +160,20 @@ fn standing(path: &str) -> Result<Now, Error> {
     })
 }
 
-/// Of a link only its staged copy's digest can tell whether it leads there.
+/// Where a link leads, only its digest can tell, and only once it is staged.
 fn is_as(now: &Now, wanted: &Wanted) -> bool {
     match (now, wanted) {
         (Now::Nothing, Wanted::Nothing) | (Now::Text(_), Wanted::Text(None)) => true,
         (Now::Text(text), Wanted::Text(Some(wanted))) => text == wanted,
         _ => false,
+    }
+}
+
+fn expected(wanted: &Wanted) -> String {
+    match wanted {
+        Wanted::Text(_) => "there".to_owned(),
+        Wanted::Link(target) => format!("a link to {target}"),
+        Wanted::Nothing => "not there".to_owned(),
     }
 }
 
@@ -215,7 +229,11 @@ pub(crate) fn stage_pool(path: &str, block: Option<&str>, shares: &Shares) -> Re
     Ok(Some(Staged { from, to }))
 }
 
-pub(crate) fn verify_pool(path: &str, block: Option<&str>, shares: &Shares) -> Result<Vec<Verification>, Error> {
+pub(crate) fn verify_pool(
+    path: &str,
+    block: Option<&str>,
+    shares: &Shares,
+) -> Result<Vec<Verification>, Error> {
     let pool = Pool::read(path, block, shares)?;
     let named = pool.servers.iter().filter_map(|server| Some((server, pool.wanted(server)?)));
     Ok(named

@@ -82,7 +82,8 @@ pub(crate) fn undo(address: &str, backend: &str) -> Result<Done, Failure> {
     let changed = tell(address, backend, &now, &before)?;
     let after = read(address, backend)?;
     // A server that somebody added meanwhile is none of ours.
-    let ours: Vec<Server> = after.into_iter().filter(|now| before.iter().any(|one| one.name == now.name)).collect();
+    let ours: Vec<Server> =
+        after.into_iter().filter(|now| before.iter().any(|one| one.name == now.name)).collect();
     if !haproxy::same(&ours, &before) {
         return Err(not_taken(backend).into());
     }

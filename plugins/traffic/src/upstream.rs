@@ -39,7 +39,10 @@ pub(crate) fn servers(text: &str, block: Option<&str>) -> Result<Vec<Server>, Er
     let inside: &[Statement<'_>] = match (found.next(), found.next(), block) {
         (None, _, None) => &statements,
         (None, _, Some(name)) => {
-            return Err(Error::not_found("traffic/no-such-upstream", format!("there is no upstream `{name}`")));
+            return Err(Error::not_found(
+                "traffic/no-such-upstream",
+                format!("there is no upstream `{name}`"),
+            ));
         }
         (Some(_), Some(_), _) => {
             let message = "the file has several upstreams: say which one by `block`";
@@ -114,7 +117,9 @@ fn statement(server: &Server, share: Share) -> String {
 }
 
 fn statements(text: &str) -> Result<Vec<Statement<'_>>, Error> {
-    let wrong = |what: &str| Error::invalid("traffic/not-nginx", format!("this is no configuration of nginx: {what}"));
+    let wrong = |what: &str| {
+        Error::invalid("traffic/not-nginx", format!("this is no configuration of nginx: {what}"))
+    };
     let bytes = text.as_bytes();
     let mut found = Vec::new();
     let mut words: Vec<(usize, usize)> = Vec::new();
@@ -189,7 +194,11 @@ mod tests {
         let told: Vec<_> = servers.iter().map(|server| (server.name.as_str(), server.share)).collect();
         assert_eq!(
             told,
-            [("10.0.0.1:80", Share::Weight(3)), ("10.0.0.2:80", Share::Down), ("unix:/run/c.sock", Share::Backup)]
+            [
+                ("10.0.0.1:80", Share::Weight(3)),
+                ("10.0.0.2:80", Share::Down),
+                ("unix:/run/c.sock", Share::Backup)
+            ]
         );
     }
 

@@ -60,6 +60,17 @@ fn everything_goes_to_the_stable_ones_in_one_step() {
 }
 
 #[test]
+fn who_rests_is_not_woken_by_a_share_for_the_others() {
+    let now = pool(&[("blue", Share::Down), ("green", Share::Weight(3)), ("broken", Share::Down)]);
+    let some = Shares::Divided { stable: vec!["blue".into()], percent: 25 };
+    assert_eq!(some.of(&now, 256).unwrap(), pool(&[("blue", Share::Weight(1)), ("green", Share::Weight(3))]));
+    let all = Shares::Divided { stable: vec!["green".into()], percent: 50 };
+    assert_eq!(all.of(&now, 256).unwrap_err().code, "traffic/no-others");
+    let other = Shares::Divided { stable: vec!["red".into()], percent: 50 };
+    assert_eq!(other.of(&now, 256).unwrap_err().code, "traffic/no-such-server");
+}
+
+#[test]
 fn a_pool_that_nobody_would_serve_is_refused() {
     let now = pool(&[("blue", Share::Weight(1)), ("green", Share::Down)]);
     let none = Shares::Named(pool(&[("blue", Share::Down)]));
