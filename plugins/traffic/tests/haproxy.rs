@@ -80,7 +80,7 @@ impl Balancer {
         );
         std::fs::write(instance.folder.join("haproxy.cfg"), configuration).unwrap();
         let file = instance.path("haproxy.cfg");
-        instance.start(&haproxy, &["-db", "-f", &file]);
+        instance.start(&haproxy, &["-db", "-f", &file], "operator.sock");
         let mut world = World { sockets: Some(really), ..World::default() };
         mirror(&format!("unix://{folder}/admin.sock"), &mut world);
         settles(port, "before", |answers| share(answers, "green") == 30);

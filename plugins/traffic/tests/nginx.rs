@@ -86,7 +86,7 @@ impl Site {
         std::fs::write(instance.folder.join("upstream.conf"), &upstream).unwrap();
         std::os::unix::fs::symlink("serve.conf", instance.folder.join("app.conf")).unwrap();
         let conf = instance.path("nginx.conf");
-        instance.start(&nginx, &["-c", &conf]);
+        instance.start(&nginx, &["-c", &conf], "nginx.pid");
         let mut world = World { programs: Some(really), ..World::default() };
         world.live.insert(instance.path("upstream.conf"), upstream);
         world.live.insert(instance.path("app.conf"), "-> serve.conf".into());

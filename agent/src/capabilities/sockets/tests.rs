@@ -156,3 +156,55 @@ fn addresses_with_two_readings_are_refused() {
     let large = Exchange { data: vec![0; DATA_BYTES_MAX + 1], ..asked("tcp://127.0.0.1:1", "", "", 1) };
     assert_eq!(ask(&large).unwrap_err().code, "sockets/bad-request");
 }
+
+/// Ended when the test ends, however it ends.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_real_haproxy_is_asked_and_told_over_both_kinds_of_sockets() {
+    let program = ["/usr/sbin/haproxy", "/usr/local/sbin/haproxy"].map(std::path::Path::new);
+    let Some(program) = program.into_iter().find(|program| program.exists()) else {
+        let test = "a_real_haproxy_is_asked_and_told_over_both_kinds_of_sockets";
+        let _ = writeln!(std::io::stdout(), "skipped  {test}: haproxy is not installed");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().display();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let configuration = format!(
+        "global\n  stats socket {place}/admin.sock mode 600 level admin\n  \
+         stats socket ipv4@127.0.0.1:{port} level operator\n\
+         defaults\n  mode tcp\n  timeout connect 1s\n  timeout client 1s\n  timeout server 1s\n\
+         backend app\n  server blue 127.0.0.1:1 weight 10\n"
+    );
+    let file = folder.path().join("haproxy.cfg");
+    std::fs::write(&file, configuration).unwrap();
+    let quiet = std::process::Stdio::null;
+    let mut command = std::process::Command::new(program);
+    command.arg("-db").arg("-f").arg(&file).stdout(quiet()).stderr(quiet());
+    let running = Running(command.spawn().unwrap());
+    let (local, tcp) = (format!("unix://{place}/admin.sock"), format!("tcp://127.0.0.1:{port}"));
+    for address in [&local, &tcp] {
+        let given_up = Instant::now() + Duration::from_secs(20);
+        while probe(address, Duration::from_secs(1), soon()).is_err() {
+            assert!(Instant::now() < given_up, "{address} does not listen");
+            sleep(Duration::from_millis(20));
+        }
+    }
+    let say = |address: &str, line: &str| {
+        let asked = Exchange { timeout_ms: 5_000, ..asked(address, line, "", 64 * 1024) };
+        String::from_utf8(ask(&asked).unwrap()).unwrap()
+    };
+    assert_eq!(say(&local, "get weight app/blue\n").trim(), "10 (initial 10)");
+    assert_eq!(say(&local, "set server app/blue weight 25\n").trim(), "");
+    assert_eq!(say(&tcp, "get weight app/blue\n").trim(), "25 (initial 10)");
+    assert!(say(&tcp, "set server app/blue weight 30\n").contains("Permission denied"));
+    drop(running);
+}
