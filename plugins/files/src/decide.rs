@@ -1,37 +1,11 @@
 //! What the settings and the facts of the host mean. Pure.
 
-use serde::Deserialize;
-use sternway_plugin::host::files::Ownership;
-use sternway_plugin::{Action, Error, Finding, Risk, Texts, Verdict, Verification, owned, paths};
+use sternway_plugin::{Action, Finding, Risk, Verdict, Verification};
 
-/// Restores files from the rollback point and takes others away.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(extend("anyOf" = [{"required": ["restore"]}, {"required": ["remove"]}])))]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Settings {
-    /// A path or a list of paths, each a tree or a single file, to bring back from the rollback point.
-    pub(crate) restore: Option<Texts>,
-    /// A path or a list of paths to take away; kept aside for undo.
-    pub(crate) remove: Option<Texts>,
-    /// Owner of all that is restored: `user` or `user:group`. Left out: as the point holds it.
-    #[cfg_attr(test, schemars(regex(pattern = r"^[^:\s]+(:[^:\s]+)?$")))]
-    pub(crate) owner: Option<String>,
-    /// Mode of the files restored, in octal: `0644`.
-    #[cfg_attr(test, schemars(regex(pattern = "^[0-7]{3,4}$")))]
-    pub(crate) mode: Option<String>,
-    /// Mode of the directories restored, in octal: `0755`.
-    #[cfg_attr(test, schemars(regex(pattern = "^[0-7]{3,4}$")))]
-    pub(crate) directory_mode: Option<String>,
-}
+use crate::settings::{Change, Task, Unpack};
 
-/// The settings, found sound.
-#[derive(Debug)]
-pub(crate) struct Task {
-    pub(crate) restore: Vec<String>,
-    pub(crate) remove: Vec<String>,
-    pub(crate) ownership: Option<Ownership>,
-}
+/// The most names a finding or an action tells.
+const NAMES_TOLD: usize = 5;
 
 /// What stands at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,33 +13,6 @@ pub(crate) struct Held {
     pub(crate) entries: u64,
     pub(crate) bytes: u64,
     pub(crate) sha256: String,
-}
-
-impl Settings {
-    pub(crate) fn task(&self) -> Result<Task, Error> {
-        let restore = paths::all(self.restore.as_ref())?;
-        let remove = paths::all(self.remove.as_ref())?;
-        if restore.is_empty() && remove.is_empty() {
-            return Err(Error::invalid("files/nothing-asked", "neither `restore` nor `remove` is set"));
-        }
-        refuse_overlaps(&restore, &remove)?;
-        Ok(Task { restore, remove, ownership: self.ownership()? })
-    }
-
-    fn ownership(&self) -> Result<Option<Ownership>, Error> {
-        owned::ownership(self.owner.as_deref(), self.mode.as_deref(), self.directory_mode.as_deref())
-    }
-}
-
-impl Task {
-    pub(crate) fn paths(&self) -> usize {
-        self.restore.len() + self.remove.len()
-    }
-
-    /// Whether `path` lies within a tree that is restored.
-    pub(crate) fn restores_around(&self, path: &str) -> bool {
-        self.restore.iter().any(|tree| paths::is_within(path, tree))
-    }
 }
 
 pub(crate) fn finding_without_point(task: &Task) -> Option<Finding> {
@@ -133,27 +80,98 @@ pub(crate) fn proof_of_removal(path: &str, there: bool) -> Verification {
     }
 }
 
-fn refuse_overlaps(restore: &[String], remove: &[String]) -> Result<(), Error> {
-    let overlap = |one: &str, other: &str| {
-        Error::invalid("files/overlap", format!("`{one}` and `{other}` cannot stand in one step"))
-    };
-    for paths in [restore, remove] {
-        for (at, one) in paths.iter().enumerate() {
-            for other in &paths[at + 1..] {
-                if one == other || paths::is_within(one, other) || paths::is_within(other, one) {
-                    return Err(overlap(one, other));
-                }
-            }
-        }
+pub(crate) fn finding_no_archive(unpack: &Unpack) -> Finding {
+    Finding::blocking("files/no-archive", format!("{} is not there or is no file", unpack.archive))
+}
+
+pub(crate) fn finding_other_archive(unpack: &Unpack, found: &str) -> Finding {
+    Finding::blocking("files/other-archive", format!("{} has {found}", unpack.archive))
+}
+
+pub(crate) fn unpacking(unpack: &Unpack, live: Option<&Held>, bytes: u64) -> Action {
+    Action {
+        summary: format!("unpack {} into {}", unpack.archive, unpack.path),
+        target: unpack.path.clone(),
+        before: live.map(describe),
+        after: Some(format!("what {} holds, an archive of {bytes} bytes", unpack.archive)),
+        risk: Risk::Low,
     }
-    for gone in remove {
-        for back in restore {
-            if gone == back || paths::is_within(back, gone) {
-                return Err(overlap(back, gone));
-            }
-        }
+}
+
+pub(crate) fn finding_no_tree(path: &str) -> Finding {
+    Finding::blocking("files/no-tree", format!("{path} is not there or is no directory"))
+}
+
+/// What a copy with its change comes to: something to do, or a finding.
+pub(crate) fn copy(path: &str, change: &Change, names: &[String]) -> Result<Action, Finding> {
+    match change {
+        Change::PutBack(suffix) if names.is_empty() => Err(Finding::blocking(
+            "files/no-copies",
+            format!("nothing in {path} ends with {suffix}: there is nothing to put back"),
+        )),
+        Change::Clear(endings) if names.is_empty() => Err(Finding::note(
+            "files/clear-already",
+            format!("nothing in {path} ends with {}", endings.join(" or ")),
+        )),
+        Change::PutBack(suffix) => Ok(Action {
+            summary: format!("put {} back in {path}", counted(names.len(), "kept copy", "kept copies")),
+            target: path.to_owned(),
+            before: Some(told(names)),
+            after: Some(format!("each in the place of its name without {suffix}, none left over")),
+            risk: Risk::Low,
+        }),
+        Change::Clear(_) => Ok(Action {
+            summary: format!("clear {} from {path}", counted(names.len(), "name", "names")),
+            target: path.to_owned(),
+            before: Some(told(names)),
+            after: None,
+            risk: Risk::Low,
+        }),
     }
-    Ok(())
+}
+
+pub(crate) fn finding_no_target(link: &str, target: &str) -> Finding {
+    Finding::blocking("files/no-target", format!("{link} would lead nowhere: {target} is not there"))
+}
+
+pub(crate) fn finding_no_link(link: &str) -> Finding {
+    Finding::blocking("files/not-a-link", format!("{link} is there and is no symbolic link"))
+}
+
+pub(crate) fn linking(link: &str, target: &str, is_there: bool) -> Action {
+    Action {
+        summary: format!("lead {link} to {target}"),
+        target: link.to_owned(),
+        before: is_there.then(|| "a link that may lead elsewhere".to_owned()),
+        after: Some(format!("a link to {target}")),
+        risk: Risk::Low,
+    }
+}
+
+pub(crate) fn proof_of_none_left(path: &str, left: &[String]) -> Verification {
+    Verification {
+        name: format!("nothing is left over in {path}"),
+        verdict: if left.is_empty() { Verdict::Pass } else { Verdict::Fail },
+        measured: Some(counted(left.len(), "name", "names")),
+        expected: Some("0 names".to_owned()),
+        message: if left.is_empty() {
+            format!("{path} holds no such name any more")
+        } else {
+            format!("{path} still holds {}", told(left))
+        },
+    }
+}
+
+fn told(names: &[String]) -> String {
+    let first = names.iter().take(NAMES_TOLD).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMES_TOLD) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 fn describe(held: &Held) -> String {
@@ -172,44 +190,8 @@ fn short(sha256: &str) -> String {
 mod tests {
     use super::*;
 
-    fn settings(json: &str) -> Settings {
-        serde_json::from_str(json).unwrap()
-    }
-
-    fn refusal(json: &str) -> String {
-        settings(json).task().unwrap_err().code
-    }
-
-    #[test]
-    fn the_schema_file_says_what_the_settings_take() {
-        sternway_plugin::schema::assert_current::<Settings>(
-            concat!(env!("CARGO_MANIFEST_DIR"), "/settings.schema.json"),
-            include_str!("../settings.schema.json"),
-        );
-    }
-
-    #[test]
-    fn unsound_settings_are_refused_by_code() {
-        assert_eq!(refusal("{}"), "files/nothing-asked");
-        assert_eq!(refusal(r#"{"restore":"/opt/../etc"}"#), "step/path");
-        assert_eq!(refusal(r#"{"restore":"/a","mode":"0999"}"#), "step/mode");
-        assert!(serde_json::from_str::<Settings>(r#"{"restor":"/a"}"#).is_err());
-    }
-
-    #[test]
-    fn paths_that_would_work_against_each_other_are_refused() {
-        for bad in [
-            r#"{"restore":["/opt/a","/opt/a"]}"#,
-            r#"{"restore":["/opt/a","/opt/a/b"]}"#,
-            r#"{"remove":["/opt/a/b","/opt/a"]}"#,
-            r#"{"restore":"/opt/a","remove":"/opt/a"}"#,
-            r#"{"restore":"/opt/a/b","remove":"/opt/a"}"#,
-        ] {
-            assert_eq!(refusal(bad), "files/overlap", "{bad}");
-        }
-        let nested = settings(r#"{"restore":"/opt/a","remove":"/opt/a/b"}"#).task().unwrap();
-        assert!(nested.restores_around("/opt/a/b"));
-        assert!(!nested.restores_around("/opt/ab"));
+    fn task(json: &str) -> Task {
+        serde_json::from_str::<crate::settings::Settings>(json).unwrap().task().unwrap()
     }
 
     #[test]
@@ -221,8 +203,8 @@ mod tests {
 
     #[test]
     fn only_a_restore_needs_a_point() {
-        let removes = settings(r#"{"remove":"/a"}"#).task().unwrap();
-        let restores = settings(r#"{"restore":"/a"}"#).task().unwrap();
+        let removes = task(r#"{"remove":"/a"}"#);
+        let restores = task(r#"{"restore":"/a"}"#);
         assert_eq!(finding_without_point(&removes), None);
         assert!(finding_without_point(&restores).unwrap().blocking);
     }
@@ -234,5 +216,16 @@ mod tests {
         assert_eq!(proof_of_restore("/a", None, "d1").verdict, Verdict::Fail);
         assert_eq!(proof_of_removal("/a", true).verdict, Verdict::Fail);
         assert_eq!(proof_of_removal("/a", false).verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn nothing_to_put_back_refuses_and_nothing_to_clear_does_not() {
+        let back = Change::PutBack(".backup".to_owned());
+        assert!(copy("/a", &back, &[]).unwrap_err().blocking);
+        assert!(!copy("/a", &Change::Clear(vec![".log".to_owned()]), &[]).unwrap_err().blocking);
+        let names: Vec<String> = (0..7).map(|number| format!("{number}.backup")).collect();
+        let action = copy("/a", &back, &names).unwrap();
+        assert_eq!(action.summary, "put 7 kept copies back in /a");
+        assert!(action.before.unwrap().ends_with("4.backup and 2 more"));
     }
 }

@@ -1,20 +1,24 @@
-//! `files`: brings trees and single files back from the run's rollback point,
-//! and takes others away. Everything is staged beside and switched by one
-//! atomic exchange, so a host never holds half a tree.
+//! `files`: brings trees and single files back from the run's rollback point or
+//! an archive, puts kept copies back, switches links, and takes others away.
+//! Everything is staged beside and switched by one atomic exchange, so a host
+//! never holds half a tree.
 
 mod decide;
+mod settings;
+mod stage;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sternway_plugin::host::files::{self, Place};
-use sternway_plugin::host::{control, points, progress};
+use sternway_plugin::host::{control, points};
 use sternway_plugin::{
     Class, Error, Failure, Looked, Manifest, Mode, Outcome, Plugin, Power, Prepared, Reversibility, Step,
-    Verification, exchange, memory,
+    Verification, exchange, memory, recopy,
 };
 
-use crate::decide::{Held, Settings, Task};
+use crate::settings::Settings;
+use crate::stage::held;
 
 /// The plugin.
 #[derive(Debug)]
@@ -32,22 +36,33 @@ impl Plugin for Files {
         Manifest {
             name: "files".into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            summary: "restores files from the rollback point and takes others away".into(),
+            summary: "restores files from the rollback point or an archive and takes others away".into(),
             settings_schema: include_str!("../settings.schema.json").into(),
             modes: vec![
                 mode("restore", "puts back what the rollback point holds"),
                 mode("remove", "takes away, and keeps aside for undo"),
+                mode("unpack", "replaces a tree by what an archive holds"),
+                mode("put-back", "puts kept copies back into their places"),
+                mode("clear", "removes names with given endings from a tree"),
+                mode("link", "leads a symbolic link elsewhere"),
             ],
             powers: vec![
                 Power {
                     name: "files".into(),
-                    scope_from: vec!["restore".into(), "remove".into()],
-                    reason: "replaces these paths, removes these paths".into(),
+                    scope_from: ["restore", "remove", "unpack", "archive", "put-back", "clear", "link", "target"]
+                        .map(String::from)
+                        .to_vec(),
+                    reason: "replaces or removes these paths, reads an archive or a link's target".into(),
                 },
                 Power {
                     name: "points".into(),
                     scope_from: vec!["restore".into()],
                     reason: "reads these paths from the rollback point".into(),
+                },
+                Power {
+                    name: "archive".into(),
+                    scope_from: vec!["sha256".into()],
+                    reason: "has the SHA-256 of these archives computed".into(),
                 },
             ],
             default_timeout_ms: 600_000,
@@ -65,6 +80,12 @@ impl Plugin for Files {
             let live = files::get_digest(Place::Live, path)?;
             looked.findings.extend(decide::finding_on_remove(path, live.is_some(), in_point));
             looked.actions.extend(live.map(|live| decide::removal(path, &held(live))));
+        }
+        for found in stage::look(&task)? {
+            match found {
+                Ok(action) => looked.actions.push(action),
+                Err(finding) => looked.findings.push(finding),
+            }
         }
         let Some(point) = &on.call.point else {
             looked.findings.extend(decide::finding_without_point(&task));
@@ -84,11 +105,11 @@ impl Plugin for Files {
 
     fn prepare(on: &Step<Settings>, _seen: Staged) -> Result<Prepared<Staged>, Error> {
         let task = on.settings.task()?;
-        let staged: Staged = memory::once("prepare", || stage(on, &task))?;
+        let staged: Staged = memory::once("prepare", || stage::stage(on, &task))?;
         Ok(Prepared { summary: format!("{} staged beside", staged.0.len()), state: staged })
     }
 
-    fn apply(on: &Step<Settings>, staged: Staged) -> Result<Outcome<Staged>, Failure> {
+    fn apply(on: &Step<Settings>, mut staged: Staged) -> Result<Outcome<Staged>, Failure> {
         let task = on.settings.task()?;
         let mut changed = 0;
         // A path to take away may lie within a tree to restore: it goes first
@@ -98,6 +119,17 @@ impl Plugin for Files {
             changed += u32::from(exchange::put(path, None)?);
         }
         for path in &task.restore {
+            go_on(path)?;
+            changed += u32::from(exchange::put(path, Some(staged.of(path)?))?);
+        }
+        for copy in &task.copies {
+            go_on(&copy.path)?;
+            let (now, is_changed) = recopy::put(&copy.path, || stage::change(copy))?;
+            staged.0.insert(copy.path.clone(), now);
+            changed += u32::from(is_changed);
+        }
+        // A link last: what it leads to may be what was just unpacked.
+        for path in task.unpack.iter().map(|unpack| &unpack.path).chain(task.link.iter().map(|link| &link.0)) {
             go_on(path)?;
             changed += u32::from(exchange::put(path, Some(staged.of(path)?))?);
         }
@@ -111,7 +143,7 @@ impl Plugin for Files {
     fn verify(on: &Step<Settings>, staged: Staged) -> Result<Vec<Verification>, Error> {
         let task = on.settings.task()?;
         let mut proofs = Vec::new();
-        for path in &task.restore {
+        for path in task.replaced() {
             let live = exchange::digest(Place::Live, path)?;
             proofs.push(decide::proof_of_restore(path, live.as_deref(), staged.of(path)?));
         }
@@ -119,13 +151,17 @@ impl Plugin for Files {
             let live = files::get_attributes(Place::Live, path)?;
             proofs.push(decide::proof_of_removal(path, live.is_some()));
         }
+        for copy in &task.copies {
+            proofs.push(decide::proof_of_none_left(&copy.path, &stage::names(copy)?));
+        }
         Ok(proofs)
     }
 
     fn undo(on: &Step<Settings>, staged: Staged) -> Result<Outcome<Staged>, Failure> {
         let task = on.settings.task()?;
         let mut changed = 0;
-        for path in task.restore.iter().rev().chain(task.remove.iter().rev()) {
+        let replaced: Vec<&str> = task.replaced().collect();
+        for path in replaced.into_iter().rev().chain(task.remove.iter().rev().map(String::as_str)) {
             changed += u32::from(exchange::put_back(path)?);
         }
         Ok(Outcome {
@@ -145,33 +181,11 @@ impl Staged {
     }
 }
 
-fn stage(on: &Step<Settings>, task: &Task) -> Result<Staged, Error> {
-    let mut staged = Staged::default();
-    let total = task.restore.len() as u64;
-    for (done, path) in (0..).zip(&task.restore) {
-        go_on(path)?;
-        progress::report("stage", done, Some(total), "paths");
-        let mut digest = points::stage(on.point()?, path)?;
-        if let Some(ownership) = &task.ownership {
-            digest = files::stage_ownership(path, ownership)?;
-        }
-        staged.0.insert(path.clone(), digest.sha256);
-    }
-    for path in &task.remove {
-        files::discard(path)?;
-    }
-    Ok(staged)
-}
-
 fn go_on(path: &str) -> Result<(), Error> {
     if control::cancelled() {
         return Err(Error::cancelled(format!("stopped before {path}")));
     }
     Ok(())
-}
-
-fn held(digest: files::Digest) -> Held {
-    Held { entries: digest.entries, bytes: digest.bytes, sha256: digest.sha256 }
 }
 
 fn mode(setting: &str, summary: &str) -> Mode {

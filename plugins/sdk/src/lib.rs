@@ -31,6 +31,7 @@ pub mod json;
 pub mod memory;
 pub mod owned;
 pub mod paths;
+pub mod recopy;
 #[cfg(feature = "rehearsal")]
 pub mod rehearsal;
 #[cfg(feature = "schema")]

@@ -134,6 +134,7 @@ pub mod files {
             Ok(at(world, place, path).map(|content| Attributes {
                 // A content is a text; one that ends like a folder's path stands for one.
                 node: if content.ends_with('/') { Node::Directory } else { Node::File },
+                node: if content.starts_with("-> ") { Node::Symlink } else { Node::File },
                 mode: 0o644,
                 owner: "root".to_owned(),
                 group: "root".to_owned(),
