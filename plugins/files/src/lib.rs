@@ -49,9 +49,11 @@ impl Plugin for Files {
             powers: vec![
                 Power {
                     name: "files".into(),
-                    scope_from: ["restore", "remove", "unpack", "archive", "put-back", "clear", "link", "target"]
-                        .map(String::from)
-                        .to_vec(),
+                    scope_from: [
+                        "restore", "remove", "unpack", "archive", "put-back", "clear", "link", "target",
+                    ]
+                    .map(String::from)
+                    .to_vec(),
                     reason: "replaces or removes these paths, reads an archive or a link's target".into(),
                 },
                 Power {
@@ -129,7 +131,8 @@ impl Plugin for Files {
             changed += u32::from(is_changed);
         }
         // A link last: what it leads to may be what was just unpacked.
-        for path in task.unpack.iter().map(|unpack| &unpack.path).chain(task.link.iter().map(|link| &link.0)) {
+        for path in task.unpack.iter().map(|unpack| &unpack.path).chain(task.link.iter().map(|link| &link.0))
+        {
             go_on(path)?;
             changed += u32::from(exchange::put(path, Some(staged.of(path)?))?);
         }

@@ -126,7 +126,10 @@ impl Settings {
             (None, _) => None,
             (Some((of, sum)), None) if *of == archive => Some(checked_sum(sum)?),
             _ => {
-                return Err(Error::invalid("files/sha256-of-what", "`sha256` names another file than `archive`"));
+                return Err(Error::invalid(
+                    "files/sha256-of-what",
+                    "`sha256` names another file than `archive`",
+                ));
             }
         };
         let bytes_max = self.bytes_max.unwrap_or(UNPACKED_BYTES_MAX);

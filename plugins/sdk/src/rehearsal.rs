@@ -2,6 +2,7 @@
 //! any call one likes. A plugin's phases call it through [`crate::host`] as
 //! they call the agent when they run as a component.
 
+pub mod forms;
 pub mod host;
 mod world;
 
