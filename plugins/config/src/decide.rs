@@ -31,6 +31,9 @@ pub struct Settings {
     drop: Option<Vec<String>>,
     /// Dotted key to its value; tables on the way are made.
     set: Option<BTreeMap<String, Value>>,
+    /// Name of a `[[program]]` of the host with `effect = "stage"` that judges the new file before it is used; it gets the file's path in its hole `file`, and ends with 0 when the file is sound.
+    #[cfg_attr(test, schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9_.@-]*$")))]
+    pub(crate) validate: Option<String>,
 }
 
 /// What a file says now and shall say.
@@ -175,6 +178,26 @@ fn shown(key: &str, value: &Value) -> String {
 
 pub(crate) fn finding_no_file(file: &str) -> Finding {
     Finding::blocking("config/no-file", format!("{file} is not there or is no regular file"))
+}
+
+pub(crate) fn finding_no_validator(name: &str) -> Finding {
+    Finding::blocking(
+        "config/no-validator",
+        format!("this host has no program `{name}` to judge the new file by, or not what it runs"),
+    )
+}
+
+/// What a program that judged the new file said against it; none when it is sound.
+/// Values of the file may stand in what it says, so only its complaint is told.
+pub(crate) fn refusal(file: &str, name: &str, code: Option<i32>, complaint: &str) -> Option<Error> {
+    if code == Some(0) {
+        return None;
+    }
+    let how = code.map_or_else(|| "was killed".to_owned(), |code| format!("ended with {code}"));
+    let said = complaint.trim().lines().last().unwrap_or_default();
+    let said: String = said.chars().take(300).collect();
+    let message = format!("{file} as it would be is not sound: `{name}` {how}: {said}");
+    Some(Error::failed("config/not-valid", message))
 }
 
 /// The host may go on once the file or the plan is put right.

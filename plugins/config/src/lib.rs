@@ -13,6 +13,7 @@ mod yaml;
 use serde::{Deserialize, Serialize};
 use sternway_plugin::exchange::{self, Standing};
 use sternway_plugin::host::files::{self, Node, Place};
+use sternway_plugin::host::programs::{self, Call, Hole};
 use sternway_plugin::{
     Class, Error, Failure, Kind, Looked, Manifest, Mode, Outcome, Plugin, Power, Prepared, Reversibility,
     Step, Verification, memory,
@@ -21,6 +22,7 @@ use sternway_plugin::{
 use crate::decide::{Decided, Settings};
 
 const FILE_BYTES_MAX: u32 = 1 << 20;
+const VALIDATE_TIMEOUT_MS: u64 = 30_000;
 
 /// The plugin.
 #[derive(Debug)]
@@ -55,11 +57,18 @@ impl Plugin for Config {
                 reversibility: Reversibility::Reversible,
                 summary: "changes keys of a configuration file".into(),
             }],
-            powers: vec![Power {
-                name: "files".into(),
-                scope_from: vec!["file".into()],
-                reason: "reads, copies and replaces this file".into(),
-            }],
+            powers: vec![
+                Power {
+                    name: "files".into(),
+                    scope_from: vec!["file".into()],
+                    reason: "reads, copies and replaces this file".into(),
+                },
+                Power {
+                    name: "command".into(),
+                    scope_from: vec!["validate".into()],
+                    reason: "has this program judge the new file".into(),
+                },
+            ],
             default_timeout_ms: 60_000,
         }
     }
@@ -71,6 +80,11 @@ impl Plugin for Config {
         if attributes.is_none_or(|found| found.node != Node::File) {
             looked.findings.push(decide::finding_no_file(&file));
             return Ok(looked);
+        }
+        if let Some(name) = &on.settings.validate
+            && !programs::has(&form(name))?
+        {
+            looked.findings.push(decide::finding_no_validator(name));
         }
         match decide_live(on, &file) {
             Ok(decided) => {
@@ -133,7 +147,31 @@ fn stage(on: &Step<Settings>, file: &str) -> Result<State, Error> {
         return Ok(State(None));
     };
     let to = files::stage_bytes(file, text.as_bytes())?.sha256;
+    if let Some(name) = &on.settings.validate {
+        validate(file, name)?;
+    }
     Ok(State(Some(Staged { from, to, keys: changes.len() })))
+}
+
+/// Has the host's own program judge the side copy.
+fn validate(file: &str, name: &str) -> Result<(), Error> {
+    let ended = programs::stage(&Call {
+        form: form(name),
+        on: name.to_owned(),
+        holes: vec![Hole { name: "file".to_owned(), values: vec![file.to_owned()] }],
+        timeout_ms: VALIDATE_TIMEOUT_MS,
+    })?;
+    match decide::refusal(file, name, ended.code, &ended.complaint) {
+        None => Ok(()),
+        Some(error) => {
+            files::discard(file)?;
+            Err(error)
+        }
+    }
+}
+
+fn form(name: &str) -> String {
+    format!("command.{name}")
 }
 
 fn decide_live(on: &Step<Settings>, file: &str) -> Result<Decided, Error> {

@@ -15,6 +15,20 @@ use super::host::programs::{Call, Ended};
 /// # Panics
 /// When the form is not there, a hole is not filled, or the program cannot start.
 pub fn run(forms: &str, call: &Call, place: &dyn Fn(&str, &str) -> PathBuf) -> Ended {
+    run_with(forms, call, place, &[])
+}
+
+/// As [`run`], with more variables in the program's environment, as a host's
+/// configuration of the power gives them.
+///
+/// # Panics
+/// As [`run`] does.
+pub fn run_with(
+    forms: &str,
+    call: &Call,
+    place: &dyn Fn(&str, &str) -> PathBuf,
+    variables: &[(&str, PathBuf)],
+) -> Ended {
     let document: DocumentMut = forms.parse().expect("the forms are TOML");
     let all = document["form"].as_array_of_tables().expect("forms");
     let form = all
@@ -33,7 +47,7 @@ pub fn run(forms: &str, call: &Call, place: &dyn Fn(&str, &str) -> PathBuf) -> E
     {
         command.env(name, value.as_str().expect("a text"));
     }
-    command.stdin(Stdio::null());
+    command.envs(variables.iter().map(|(name, value)| (name, value))).stdin(Stdio::null());
     let ended = command.output().unwrap_or_else(|cause| panic!("{}: {cause}", call.form));
     if let Some(text) = form.get("stdout").and_then(|item| item.as_str()) {
         let path = filling.fill(text, 0).expect("a path");
