@@ -259,9 +259,9 @@ fn link(name: &str, verb: &str, mut words: Words) -> Done {
     if verb == "slow" && delay.is_none() && lost.is_none() {
         return Err("slow takes --delay 200ms, --loss 5% or both".into());
     }
-    let (mut state, _) = standing(name)?;
+    let (mut state, docker) = standing(name)?;
     known(&state, &machine)?;
-    links::change(&mut state, &state::folder(name)?, &machine, |link| match verb {
+    links::change(&docker, &mut state, &state::folder(name)?, &machine, |link| match verb {
         "cut" => link.cut = true,
         "slow" => (link.delay, link.lost) = (delay.unwrap_or(0), lost.unwrap_or(0)),
         _ => (link.cut, link.delay, link.lost) = (false, 0, 0),
@@ -271,7 +271,7 @@ fn link(name: &str, verb: &str, mut words: Words) -> Done {
 fn power(name: &str, verb: &str, mut words: Words) -> Done {
     let machine = words.first("a machine of the fleet")?;
     words.none_left()?;
-    let (state, docker) = standing(name)?;
+    let (mut state, docker) = standing(name)?;
     known(&state, &machine)?;
     let container = state.container(&machine);
     match verb {
@@ -280,6 +280,8 @@ fn power(name: &str, verb: &str, mut words: Words) -> Done {
         "kill" => docker.ask(&["kill", "--signal", "KILL", &container]).map(drop),
         _ => {
             docker.ask(&["start", &container])?;
+            // Its network is a new one.
+            links::change(&docker, &mut state, &state::folder(name)?, &machine, |_| ())?;
             machines::wait_for_boot(&docker, &container)
         }
     }

@@ -1,7 +1,10 @@
-//! Links that are cut, slow or lose packets. The rules stand in the bridge of the
-//! fleet's network, outside of the machines: nothing on a host can lift them, and
-//! they hold over its death and boot. Machines are told apart by their Ethernet
-//! address, so that nothing of a cut host gets through, not even its ARP.
+//! Links that are cut, slow or lose packets. What is lost is lost in the bridge of
+//! the fleet's network, outside of the machines: nothing on a host can lift it, and
+//! it holds over death and boot. Machines are told apart by their Ethernet address,
+//! so that nothing of a cut host gets through, not even its ARP.
+//!
+//! What is late waits where a host's network begins, in its own namespace, since
+//! a bridge can hand packets over to nobody; `boot` has to begin that again.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -9,36 +12,40 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::docker::Docker;
 use super::process::Process;
 use super::state::{Link, State};
 
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Delayed packets of a machine wait in the queue of this number plus its address.
-const FIRST_QUEUE: u16 = 20_000;
+/// Of each host's own network; nobody else there uses it.
+const QUEUE: u16 = 21_000;
 
-/// Changes one machine's link; what is not slow any more is not delayed any more.
+/// Changes one machine's link.
 pub(crate) fn change(
+    docker: &Docker,
     state: &mut State,
     folder: &Path,
     machine: &str,
     change: impl FnOnce(&mut Link),
 ) -> Result<(), String> {
-    let last = state.last_part(machine).ok_or_else(|| state.no_such(machine))?;
-    let queue = queue(state.network, last);
     let link = state.links.entry(machine.to_owned()).or_default();
-    let before = link.clone();
     change(link);
-    if link.delay != before.delay || !link.delayer.is_some_and(Process::is_alive) {
-        if let Some(delayer) = link.delayer.take() {
-            delayer.end(PATIENCE);
-        }
+    let mut link = link.clone();
+    let network = namespace(docker, &state.container(machine))?;
+    if let Some(delayer) = link.delayer.take() {
+        delayer.end(PATIENCE);
+    }
+    if let Some(network) = &network {
+        // Without anybody who takes packets from it, a queue lets nothing through.
+        stop_queueing(network)?;
         if link.delay > 0 {
-            link.delayer = Some(delayer(queue, link.delay, folder)?);
+            link.delayer = Some(start_delayer(network, link.delay, folder)?);
         }
     }
-    if *link == Link::default() {
-        state.links.remove(machine);
-    }
+    match link == Link::default() {
+        true => state.links.remove(machine),
+        false => state.links.insert(machine.to_owned(), link),
+    };
     state.save(folder)?;
     apply(&rules(state)?)
 }
@@ -53,29 +60,59 @@ pub(crate) fn clear(state: &State) -> Result<(), String> {
     apply(&format!("add table bridge {table}\ndelete table bridge {table}\n"))
 }
 
-fn queue(network: u8, last: u8) -> u16 {
-    FIRST_QUEUE + u16::from(network) * 256 + u16::from(last)
+/// The option by which `nsenter` finds the network of a machine; none while it is dead.
+fn namespace(docker: &Docker, container: &str) -> Result<Option<String>, String> {
+    let process = docker.inspect(container)?["State"]["Pid"].as_u64().unwrap_or(0);
+    Ok((process > 0).then(|| format!("--net=/proc/{process}/ns/net")))
 }
 
-fn delayer(queue: u16, delay: u64, folder: &Path) -> Result<Process, String> {
+fn queueing(network: &str, how: &str, chain: &str, side: &str) -> Command {
+    let mut command = Command::new("nsenter");
+    command.args([network, "iptables", "--wait", "5", "--table", "mangle", how, chain, side, "eth0"]);
+    command.args(["--jump", "NFQUEUE", "--queue-num", &QUEUE.to_string()]);
+    command
+}
+
+const QUEUED: [(&str, &str); 2] = [("PREROUTING", "--in-interface"), ("POSTROUTING", "--out-interface")];
+
+fn stop_queueing(network: &str) -> Result<(), String> {
+    for (chain, side) in QUEUED {
+        let is_there = |how| {
+            let status = queueing(network, how, chain, side).stderr(Stdio::null()).status();
+            status.map(|status| status.success()).map_err(|cause| format!("could not start nsenter: {cause}"))
+        };
+        if is_there("--check")? && !is_there("--delete")? {
+            return Err(format!("the rule that delays packets cannot be taken out of {chain}"));
+        }
+    }
+    Ok(())
+}
+
+fn start_delayer(network: &str, delay: u64, folder: &Path) -> Result<Process, String> {
     let this =
         std::env::current_exe().map_err(|cause| format!("this program cannot find itself: {cause}"))?;
-    let mut command = Command::new(this);
-    command.args(["fleet", "delay-queue", &queue.to_string(), &delay.to_string()]);
+    let mut command = Command::new("nsenter");
+    command.arg(network).arg(this).args(["fleet", "delay-queue", &QUEUE.to_string(), &delay.to_string()]);
     let log = folder.join("delays.log");
     let process = Process::start(&mut command, &log)?;
     // It ends at once when the kernel gives it no queue.
     std::thread::sleep(Duration::from_millis(100));
-    match process.is_alive() {
-        true => Ok(process),
-        false => {
-            let said = std::fs::read_to_string(&log).unwrap_or_default();
-            Err(format!(
-                "packets cannot be delayed here: {}",
-                said.lines().last().unwrap_or("no reason was given")
-            ))
+    if !process.is_alive() {
+        let said = std::fs::read_to_string(&log).unwrap_or_default();
+        return Err(format!(
+            "packets cannot be delayed here: {}",
+            said.lines().last().unwrap_or("no reason given")
+        ));
+    }
+    for (chain, side) in QUEUED {
+        let begun = crate::carry_out(&mut queueing(network, "--append", chain, side));
+        if let Err(why) = begun {
+            process.end(PATIENCE);
+            stop_queueing(network)?;
+            return Err(format!("packets cannot be delayed here: {why}"));
         }
     }
+    Ok(process)
 }
 
 fn table(fleet: &str) -> String {
@@ -88,7 +125,6 @@ fn rules(state: &State) -> Result<String, String> {
     let mut links = String::new();
     for (machine, link) in &state.links {
         let address = state.ethernet(machine)?;
-        let last = state.last_part(machine).ok_or_else(|| state.no_such(machine))?;
         for side in ["saddr", "daddr"] {
             if link.cut {
                 let _ = writeln!(links, "    ether {side} {address} drop");
@@ -100,10 +136,6 @@ fn rules(state: &State) -> Result<String, String> {
                     link.lost
                 );
             }
-        }
-        for side in ["saddr", "daddr"].into_iter().filter(|_| link.delay > 0) {
-            let number = queue(state.network, last);
-            let _ = writeln!(links, "    ether {side} {address} queue num {number}");
         }
     }
     let mut text = format!("add table bridge {table}\ndelete table bridge {table}\n");
@@ -144,13 +176,12 @@ mod tests {
             labels: Default::default(),
             links: [
                 ("web-01".to_owned(), Link { cut: true, ..Link::default() }),
-                ("web-02".to_owned(), Link { delay: 200, lost: 500, ..Link::default() }),
+                ("web-02".to_owned(), Link { lost: 500, ..Link::default() }),
             ]
             .into(),
         };
         let text = rules(&state).unwrap();
         assert_eq!(text.matches("02:42:0a:d5:00:0b drop").count(), 2, "{text}");
-        assert!(text.contains("ether daddr 02:42:0a:d5:00:0c queue num 20012"), "{text}");
         assert!(text.contains("ether saddr 02:42:0a:d5:00:0c numgen random mod 10000 < 500 drop"), "{text}");
         assert!(
             text.starts_with("add table bridge sternway_a_b\ndelete table bridge sternway_a_b\n"),

@@ -7,8 +7,13 @@ use std::process::Command;
 use super::Trouble;
 
 /// Programs and the Debian packages they come with.
-const PROGRAMS: [(&str, &str); 4] =
-    [("docker", "docker.io"), ("dockerd", "docker.io"), ("debootstrap", "debootstrap"), ("nft", "nftables")];
+const PROGRAMS: [(&str, &str); 5] = [
+    ("docker", "docker.io"),
+    ("dockerd", "docker.io"),
+    ("debootstrap", "debootstrap"),
+    ("nft", "nftables"),
+    ("iptables", "iptables"),
+];
 
 /// Says why it cannot be, or installs what is missing when that is asked for.
 pub(crate) fn meet(install: bool, image_is_there: bool, docker_answers: bool) -> Result<(), Trouble> {
