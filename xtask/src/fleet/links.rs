@@ -50,8 +50,25 @@ pub(crate) fn change(
     apply(&rules(state)?)
 }
 
+/// A Docker that was here before may have left a firewall behind that lets no
+/// bridge forward anything; one that runs makes this exception by itself.
+pub(crate) fn let_through(state: &State) -> Result<(), String> {
+    crate::carry_out(&mut forwarding("--insert", state))
+}
+
+fn forwarding(how: &str, state: &State) -> Command {
+    let (subnet, mut command) = (state.subnet(), Command::new("iptables"));
+    command.args(["--wait", "5", how, "FORWARD", "--source", &subnet, "--destination", &subnet]);
+    command.args(["--jump", "ACCEPT"]);
+    command
+}
+
 /// Ends what delays links, and takes every rule of the fleet away.
 pub(crate) fn clear(state: &State) -> Result<(), String> {
+    let is_there = forwarding("--check", state).stderr(Stdio::null()).status();
+    if is_there.is_ok_and(|status| status.success()) {
+        crate::carry_out(&mut forwarding("--delete", state))?;
+    }
     for delayer in state.links.values().filter_map(|link| link.delayer) {
         delayer.end(PATIENCE);
     }

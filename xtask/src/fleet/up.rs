@@ -91,6 +91,9 @@ fn raise(
     step("network", || {
         machines::make_network(docker, &mut state)?;
         state.save(folder)?;
+        if super::docker::is_ours() {
+            links::let_through(&state)?;
+        }
         Ok(((), state.subnet()))
     })?;
     step("identities", || {
