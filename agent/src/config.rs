@@ -14,11 +14,10 @@ use sternway_core::ids::HostName;
 use sternway_core::time::Millis;
 use sternway_core::trust::{Keyring, KeyringError, KeyringFile};
 
-use crate::capabilities::programs::{self, Form, PowerSettings};
+use crate::capabilities::clusters::ClusterSettings;
+use crate::capabilities::programs::{Form, PowerSettings, known_powers};
 
 pub use outside::{Mail, MailTls, Secret};
-use crate::capabilities::programs::{Form, PowerSettings};
-
 pub use points::{
     Component, Database, DatabaseSource, Keep, Mysql, PointService, PointsConfig, Ready, Schedule, Scrub,
     SecretsError, Version,
@@ -55,14 +54,11 @@ pub struct Config {
     pub permit: Permit,
     #[serde(default, rename = "service")]
     pub services: Vec<Service>,
-    /// How the programs of a power run here: `[power.postgres]`.
-    #[serde(default, rename = "power")]
-    pub powers: BTreeMap<String, PowerSettings>,
-    /// Programs of this host's own that plans may run.
-    #[serde(default, rename = "program")]
-    pub programs: Vec<Form>,
     /// The relay for letters.
     pub mail: Option<Mail>,
+    /// Kubernetes clusters, by the names that plans use.
+    #[serde(default, rename = "cluster")]
+    pub clusters: Vec<ClusterSettings>,
     /// What plans may name and never see.
     #[serde(default, rename = "secret")]
     pub secrets: Vec<Secret>,
@@ -205,7 +201,8 @@ impl Config {
         for service in &mut config.points.services {
             service.scratch = config.state.join("scratch");
         }
-        let known: Vec<String> = POWERS.map(String::from).into_iter().chain(programs::powers()).collect();
+        let known: Vec<String> =
+            POWERS.map(String::from).into_iter().chain(known_powers().map(str::to_owned)).collect();
         if let Some(power) = config.permit.unknown(&known) {
             let (path, power, known) = (path.to_path_buf(), power.to_owned(), known.join(", "));
             return Err(ConfigError::Power { path, power, known });

@@ -182,7 +182,7 @@ impl Outside {
             programs: programs.expect("our own forms are sound"),
             mailer: Mailer::default(),
             secrets: Secrets::new(BTreeMap::new()),
-            clusters: Clusters::default(),
+            clusters: Clusters::new(Vec::new()),
         }
     }
 }

@@ -107,7 +107,7 @@ impl Host {
 }
 
 fn outside_of(config: &Config, program: OsString) -> Result<Outside, FormError> {
-    let (powers, own) = (config.powers.clone(), config.programs.clone());
+    let (powers, own) = (config.powers.clone(), config.own_forms());
     let programs = Programs::new(config.state.clone(), vec![program], powers, own)?;
     let programs = match Systemd::is_here() {
         false => programs,
@@ -124,6 +124,6 @@ fn outside_of(config: &Config, program: OsString) -> Result<Outside, FormError> 
         programs,
         mailer: mailer.unwrap_or_default(),
         secrets: Secrets::new(config.secret_files()),
-        clusters: Clusters::default(),
+        clusters: Clusters::new(config.clusters.clone()),
     })
 }

@@ -1,7 +1,3 @@
-//! placeholder
-use crate::capabilities::{ErrorKind, HostError};
-use serde::{Deserialize, Serialize};
-use std::time::Instant;
 //! Kubernetes clusters as this host's kubeconfig files describe them: one
 //! request to one namespace, over TLS, with credentials that never leave the host.
 
@@ -35,7 +31,8 @@ const QUERY_BYTES_MAX: usize = 1_000;
 const CLOSED: [&str; 6] = ["exec", "attach", "portforward", "proxy", "token", "ephemeralcontainers"];
 
 /// One cluster that this host may reach.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ClusterSettings {
     /// As plans name it.
     pub name: String,
@@ -49,23 +46,6 @@ pub struct ClusterSettings {
 pub struct ClusterRequest {
     pub cluster: String,
     pub namespace: String,
-    pub method: String,
-    pub group: String,
-    pub rest: String,
-    pub content_type: String,
-    pub body: Vec<u8>,
-    pub timeout_ms: u64,
-}
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClusterResponse {
-    pub status: u16,
-    pub body: Vec<u8>,
-}
-#[derive(Debug, Default)]
-pub struct Clusters;
-impl Clusters {
-    pub fn send(&self, r: &ClusterRequest, _: Instant) -> Result<ClusterResponse, HostError> {
-        Err(HostError::new(ErrorKind::NotFound, "clusters/unknown", r.cluster.clone()))
     /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
     pub method: String,
     /// `v1` or `apps/v1`.

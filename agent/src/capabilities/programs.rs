@@ -38,17 +38,6 @@ pub const OWN_POWER: &str = "command";
 /// How long a candidate may take to say that it is there.
 const PROBE_PATIENCE: Duration = Duration::from_secs(20);
 
-/// The powers that our own forms need, and that of a host's own programs.
-///
-/// # Panics
-/// Our own forms make no sense, which a test of theirs would have told.
-pub fn powers() -> Vec<String> {
-    let forms = catalogue::forms().expect("our own forms are sound");
-    let mut powers: Vec<String> = forms.iter().map(|form| form::power_of(&form.name).to_owned()).collect();
-    powers.push(OWN_POWER.to_owned());
-    powers.sort();
-    powers.dedup();
-    powers
 /// All powers that programs may be of, on any host.
 pub(crate) fn known_powers() -> impl Iterator<Item = &'static str> {
     catalogue::powers().chain([OWN_POWER])

@@ -43,13 +43,15 @@ const PACKETS_MAX: u32 = 65_536;
 const HEADER: usize = 16;
 const FAMILY_HEADER: usize = 4;
 
-/// Goes on until it is killed; then nobody holds the queue, and what is queued is lost.
+/// Goes on until it is killed; then nobody holds the queue, and what is queued is
+/// lost. The fleet's name is there for whoever looks at the list of processes.
 pub(crate) fn run(words: &[String]) -> Result<(), String> {
     let numbers = match words {
-        [queue, delay] => queue.parse().ok().zip(delay.parse().ok()),
+        [_fleet, queue, delay] => queue.parse().ok().zip(delay.parse().ok()),
         _ => None,
     };
-    let (queue, delay) = numbers.ok_or("delay-queue takes the number of a queue and milliseconds")?;
+    let (queue, delay) =
+        numbers.ok_or("delay-queue takes a fleet, the number of a queue and milliseconds")?;
     delay_queue(queue, Duration::from_millis(delay)).map_err(|cause| format!("queue {queue}: {cause}"))
 }
 

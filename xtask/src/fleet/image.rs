@@ -131,7 +131,7 @@ fn address_of(sources: &str, suite: &str) -> Option<String> {
         for line in paragraph.lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
             if words.first() == Some(&"deb")
-                && let Some(at) = words.iter().position(|word| is_address(&word))
+                && let Some(at) = words.iter().position(|word| is_address(word))
                 && words.get(at + 1) == Some(&suite)
             {
                 return Some(words[at].to_owned());

@@ -39,7 +39,7 @@ pub(crate) fn change(
         // Without anybody who takes packets from it, a queue lets nothing through.
         stop_queueing(network)?;
         if link.delay > 0 {
-            link.delayer = Some(start_delayer(network, link.delay, folder)?);
+            link.delayer = Some(start_delayer(&state.name, network, link.delay, folder)?);
         }
     }
     match link == Link::default() {
@@ -105,11 +105,17 @@ fn stop_queueing(network: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn start_delayer(network: &str, delay: u64, folder: &Path) -> Result<Process, String> {
+fn start_delayer(fleet: &str, network: &str, delay: u64, folder: &Path) -> Result<Process, String> {
     let this =
         std::env::current_exe().map_err(|cause| format!("this program cannot find itself: {cause}"))?;
     let mut command = Command::new("nsenter");
-    command.arg(network).arg(this).args(["fleet", "delay-queue", &QUEUE.to_string(), &delay.to_string()]);
+    command.arg(network).arg(this).args([
+        "fleet",
+        "delay-queue",
+        fleet,
+        &QUEUE.to_string(),
+        &delay.to_string(),
+    ]);
     let log = folder.join("delays.log");
     let process = Process::start(&mut command, &log)?;
     // It ends at once when the kernel gives it no queue.

@@ -3,8 +3,16 @@
 use super::form::{self, Form, FormError};
 
 /// Power and forms; sorted, one line each.
-const FILES: &[(&str, &str)] = &[("containers", include_str!("forms/containers.toml"))];
-const FILES: &[(&str, &str)] = &[];
+const FILES: &[(&str, &str)] = &[
+    ("archive", include_str!("forms/archive.toml")),
+    ("containers", include_str!("forms/containers.toml")),
+    ("git", include_str!("forms/git.toml")),
+    ("mysql", include_str!("forms/mysql.toml")),
+    ("nginx", include_str!("forms/nginx.toml")),
+    ("packages", include_str!("forms/packages.toml")),
+    ("postgres", include_str!("forms/postgres.toml")),
+    ("python", include_str!("forms/python.toml")),
+];
 
 /// The powers that have a file.
 pub(super) fn powers() -> impl Iterator<Item = &'static str> {

@@ -240,8 +240,6 @@ impl Group {
                     if !std::mem::replace(&mut is_silent, true) {
                         pause = POLL_MIN;
                     }
-                // It closed its outputs and works on.
-                Err(RecvTimeoutError::Disconnected) => {
                     std::thread::sleep(pause);
                     pause = (pause * 2).min(POLL_MAX);
                 }

@@ -19,8 +19,6 @@ pub struct TransientUnit {
     pub command: Vec<OsString>,
     /// What people see beside its name.
     pub description: String,
-    /// Properties as systemd names them, all of them texts.
-    pub properties: Vec<(&'static str, String)>,
 }
 
 /// Starts a transient unit, and returns when systemd has taken it.
@@ -72,16 +70,6 @@ fn transient(name: &str, command: &[OsString]) -> TransientUnit {
         name: format!("sternway-{name}.service"),
         command: command.to_vec(),
         description: format!("Sternway: {name}"),
-    let properties = [
-        ("Description", format!("Sternway: {name}")),
-        ("CollectMode", "inactive-or-failed".into()),
-        // What the program started on purpose, a database say, stays.
-        ("KillMode", "process".into()),
-    ];
-    TransientUnit {
-        name: format!("sternway-{name}.service"),
-        command: command.to_vec(),
-        properties: properties.into(),
     }
 }
 

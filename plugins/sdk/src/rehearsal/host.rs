@@ -129,12 +129,19 @@ pub mod files {
         Digest { sha256: content.to_owned(), entries: 1, bytes: content.len() as u64 }
     }
 
+    /// A content is a text: one that ends like a folder's path stands for one.
+    fn node(content: &str) -> Node {
+        match content {
+            link if link.starts_with("-> ") => Node::Symlink,
+            folder if folder.ends_with('/') => Node::Directory,
+            _ => Node::File,
+        }
+    }
+
     pub fn get_attributes(place: Place, path: &str) -> Result<Option<Attributes>, Error> {
         call("files.get-attributes", |world| {
             Ok(at(world, place, path).map(|content| Attributes {
-                // A content is a text; one that ends like a folder's path stands for one.
-                node: if content.ends_with('/') { Node::Directory } else { Node::File },
-                node: if content.starts_with("-> ") { Node::Symlink } else { Node::File },
+                node: node(content),
                 mode: 0o644,
                 owner: "root".to_owned(),
                 group: "root".to_owned(),
