@@ -369,7 +369,7 @@ fn units_of_other_kinds_start_and_stop() {
 #[test]
 fn two_jobs_at_once_both_come_to_an_end() {
     let Some(mut units) = Units::new("two_jobs_at_once_both_come_to_an_end") else { return };
-    let name = units.service("shared", "/bin/sleep 1000", "ExecStartPre=/bin/sleep 0.5");
+    let name = units.service("shared", "/bin/sleep 1000", "ExecStartPre=/bin/sleep 2");
     let other = units.service("other", "/bin/sleep 1000", "ExecStartPre=/bin/sleep 0.5");
     units.run(&name, Job::Start).unwrap();
     thread::scope(|scope| {
