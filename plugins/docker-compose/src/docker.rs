@@ -46,6 +46,14 @@ impl Command {
             .with("project", [kept.project.as_str()])
     }
 
+    /// A host answers one key with one command: another one needs another key.
+    fn sum(&self) -> u64 {
+        let words = self.holes.iter().flat_map(|(name, values)| std::iter::once(name).chain(values));
+        let bytes = words.flat_map(|word| word.bytes().chain([0]));
+        // FNV-1a: commands of one step are few and no enemy writes them.
+        bytes.fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    }
+
     fn call(&self, task: &Task) -> Call {
         let hole =
             |(name, values): &(String, Vec<String>)| Hole { name: name.clone(), values: values.clone() };
@@ -66,10 +74,10 @@ pub(crate) fn ask(task: &Task, command: &Command) -> Result<Ended, Error> {
 /// when an earlier try died is waited for and not begun again; one that failed
 /// is begun anew by the next try.
 pub(crate) fn run(task: &Task, name: &str, command: &Command) -> Result<(), Failure> {
-    let key = format!("{name} {}", tries(name)?);
+    let key = format!("{name} {} {:016x}", tries(name)?, command.sum());
     memory::keep(BEGUN, &Some((&key, command)))?;
     let ended = programs::run(&key, &command.call(task));
-    if !matches!(&ended, Ok(ended) if ended.code == Some(0)) && !is_cancelled(&ended) {
+    if !matches!(&ended, Ok(ended) if ended.code == Some(0)) {
         again(name)?;
     }
     let ended = ended?;
@@ -90,18 +98,17 @@ pub(crate) fn again(name: &str) -> Result<(), Error> {
 /// touched while compose works on the project.
 pub(crate) fn settle(task: &Task) -> Result<(), Error> {
     if let Some(Some((key, command))) = memory::recall::<Option<(String, Command)>>(BEGUN)? {
-        programs::run(&key, &command.call(task))?;
-        memory::keep(BEGUN, &None::<(String, Command)>)?;
+        match programs::run(&key, &command.call(task)) {
+            Err(error) if matches!(error.kind, Kind::Transient | Kind::Denied) => return Err(error),
+            // However it ended: what it left is looked at next.
+            _ => memory::keep(BEGUN, &None::<(String, Command)>)?,
+        }
     }
     Ok(())
 }
 
 fn tries(name: &str) -> Result<u32, Error> {
     Ok(memory::recall(&format!("tries {name}"))?.unwrap_or(0))
-}
-
-fn is_cancelled(ended: &Result<Ended, Error>) -> bool {
-    matches!(ended, Err(error) if error.kind == Kind::Cancelled)
 }
 
 /// Why Docker cannot be worked with; none when it can.

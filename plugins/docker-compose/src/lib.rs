@@ -237,12 +237,12 @@ fn up(task: &Task, kept: &Kept, before: &Before) -> Result<(), Failure> {
     match task.wish {
         Wish::Scale => {
             command = command
-                .with("recreate", ["--no-recreate"])
-                .with("dependencies", ["--no-deps"])
+                .with("recreate", ["no-recreate"])
+                .with("dependencies", ["no-deps"])
                 .with("services", kept.services.clone());
         }
         // Services that the files no longer know go, unless only some were meant.
-        Wish::Restore => command = command.with("orphans", ["--remove-orphans"]),
+        Wish::Restore => command = command.with("orphans", ["remove-orphans"]),
         _ => command = command.with("services", task.services.clone()),
     }
     docker::run(task, "up", &command)?;
@@ -261,8 +261,8 @@ fn restart(task: &Task, kept: &Kept, before: &Before) -> Result<(), Failure> {
         if own.is_empty() || own.iter().any(is_old) {
             let command = Command::of("containers.up", kept)
                 .with("grace", task.grace.map(|seconds| seconds.to_string()))
-                .with("recreate", ["--force-recreate"])
-                .with("dependencies", ["--no-deps"])
+                .with("recreate", ["force-recreate"])
+                .with("dependencies", ["no-deps"])
                 .with("scale", scale(task, kept, before))
                 .with("services", [service.as_str()]);
             docker::run(task, &name, &command)?;

@@ -122,7 +122,7 @@ fn compose_up(world: &mut World, call: &Call, many: &dyn Fn(&str) -> Vec<String>
     if let Some(pins) = many("pins").first() {
         services.extend(parse(&world.side[pins]));
     }
-    if many("orphans") == ["--remove-orphans"] {
+    if many("orphans") == ["remove-orphans"] {
         let orphans = world.services.keys().filter(|name| !services.contains_key(service_of(name)));
         for orphan in orphans.cloned().collect::<Vec<_>>() {
             remove(world, &orphan);
@@ -146,8 +146,8 @@ fn compose_up(world: &mut World, call: &Call, many: &dyn Fn(&str) -> Vec<String>
             let name = format!("shop-{service}-{number}");
             let made = format!("{service}|{image}");
             let same = world.model.get(&format!("container {name}")) == Some(&made);
-            let forced = many("recreate") == ["--force-recreate"];
-            let kept = many("recreate") == ["--no-recreate"] && world.services.contains_key(&name);
+            let forced = many("recreate") == ["force-recreate"];
+            let kept = many("recreate") == ["no-recreate"] && world.services.contains_key(&name);
             if (!same || forced) && !kept {
                 make(world, &name, service, image);
             }
