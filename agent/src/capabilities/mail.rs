@@ -212,7 +212,7 @@ impl MailSettings {
             (ErrorKind::Transient, "mail/refused-for-now", "refused for now")
         } else if refused.is_timeout() {
             return self.timed_out();
-        } else if refused.is_tls() || refused.is_client() {
+        } else if refused.is_tls() || refused.is_client() || is_no_tls(refused) {
             (ErrorKind::Failed, "mail/not-possible", "could not take")
         } else {
             (ErrorKind::Transient, "mail/unreachable", "could not be reached for")
@@ -237,6 +237,14 @@ fn id_of(key: &str) -> String {
             _ => format!("={byte:02x}"),
         })
         .collect()
+}
+
+/// A certificate that is not trusted, or an answer that is no TLS at all: an
+/// error of the network to the library, but one that waiting does not mend.
+fn is_no_tls(refused: &Refused) -> bool {
+    let causes = std::iter::successors(std::error::Error::source(refused), |cause| cause.source());
+    let mut causes = causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    causes.any(|cause| cause.kind() == std::io::ErrorKind::InvalidData)
 }
 
 fn is_here(relay: &str) -> bool {

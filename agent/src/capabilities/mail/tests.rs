@@ -139,6 +139,11 @@ fn a_relay_that_cannot_protect_the_line_gets_no_letter() {
     let error = send(MailSettings { tls: Security::StartTls, ..settings(port) }).unwrap_err();
     assert_eq!(error.code, "mail/not-possible", "{error}");
     assert!(!thread.join().unwrap().contains("MAIL FROM"));
+    // It greets in plain text where TLS is spoken from the first byte.
+    let (port, thread) = relay("", "");
+    let error = send(MailSettings { tls: Security::Tls, ..settings(port) }).unwrap_err();
+    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Failed, "mail/not-possible"), "{error}");
+    assert!(!thread.join().unwrap().contains("MAIL FROM"));
 }
 
 #[test]
