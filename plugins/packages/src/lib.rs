@@ -4,7 +4,7 @@
 
 mod decide;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sternway_plugin::host::programs::{self, Call, Ended, Hole};
@@ -106,7 +106,7 @@ impl Plugin for Packages {
         Ok(looked)
     }
 
-    fn prepare(on: &Step<Settings>, seen: State) -> Result<Prepared<State>, Error> {
+    fn prepare(_on: &Step<Settings>, seen: State) -> Result<Prepared<State>, Error> {
         let state: State = memory::once("prepare", || {
             let names: Vec<String> = seen.after.keys().cloned().collect();
             for versions in [&seen.after, &seen.before.versions] {
@@ -126,7 +126,6 @@ impl Plugin for Packages {
             Ok::<State, Error>(seen)
         })?;
         let summary = format!("{} packages fetched", state.after.len());
-        let _ = on;
         Ok(Prepared { summary, state })
     }
 
@@ -136,21 +135,26 @@ impl Plugin for Packages {
         let asked: Vec<String> = wanted.keys().cloned().collect();
         let began: Option<bool> = memory::recall("began")?;
         if began.is_none() {
-            if versions(&names)? != state.before.versions {
+            if versions(&names)? != state.before.versions || follow(&wanted)? != state.after {
                 let message = "packages were changed by somebody else since this was prepared";
                 return Err(Error::conflict("packages/changed-since", message).hands_off());
             }
             memory::keep("began", &true)?;
         }
-        settle(&names)?;
+        settle("apply", &names)?;
         let changed = versions(&names)? != state.after;
-        if changed {
-            run("install", "packages.install", &names, &[("pins", &decide::pins(&state.after))])?;
-        }
+        // Only what is asked for is pinned: the rest follows, and stays automatic.
+        let pins: Vec<String> = wanted.iter().map(|(name, version)| format!("{name}={version}")).collect();
+        until(
+            "the packages are as the preview said",
+            || Ok(versions(&names)? == state.after),
+            || run("install", "packages.install", &names, &[("pins", &pins)]),
+        )?;
+        mark("apply", "auto", &state.before.automatic, &names)?;
         if on.settings.holds() {
-            mark("hold", &asked.into_iter().collect(), &marked("packages.holds", &names)?)?;
+            mark("apply", "hold", &asked.into_iter().collect(), &names)?;
         }
-        Ok(Outcome { changed: true, summary: format!("{} packages as pinned", wanted.len()), state })
+        Ok(Outcome { changed, summary: format!("{} packages as pinned", wanted.len()), state })
     }
 
     fn verify(on: &Step<Settings>, _state: State) -> Result<Vec<Verification>, Error> {
@@ -175,61 +179,86 @@ impl Plugin for Packages {
             return Ok(Outcome { changed: false, summary: "no package was touched".into(), state });
         }
         let names: Vec<String> = state.before.versions.keys().cloned().collect();
-        settle(&names)?;
+        settle("undo", &names)?;
         let before = &state.before;
-        let differs = |now: &Versions| now != &before.versions;
-        if differs(&versions(&names)?) {
-            let pins = decide::pins(&before.versions);
-            if !pins.is_empty() {
-                run("install back", "packages.install", &names, &[("pins", &pins)])?;
-            }
-            let now = versions(&names)?;
-            let new: Vec<String> = names
-                .iter()
-                .filter(|name| before.versions[*name].is_none() && now[*name].is_some())
-                .cloned()
-                .collect();
-            if !new.is_empty() {
-                run("remove again", "packages.remove", &new, &[])?;
-            }
-        }
-        let now = versions(&names)?;
-        if differs(&now) {
-            let message = format!("the packages are not as before: {now:?}");
-            return Err(Error::failed("packages/not-back", message).into());
-        }
-        let installed: BTreeSet<String> = names.iter().filter(|name| now[*name].is_some()).cloned().collect();
-        for (set, clear, form, was) in [
-            ("hold", "unhold", "packages.holds", &before.held),
-            ("auto", "manual", "packages.automatic", &before.automatic),
-        ] {
-            let now = marked(form, &names)?;
-            mark(set, was, &now)?;
-            let extra: BTreeSet<String> = now
-                .difference(was)
-                .filter(|name| set == "hold" || installed.contains(*name))
-                .cloned()
-                .collect();
-            mark(clear, &extra, &BTreeSet::new())?;
+        let pins = decide::pins(&before.versions);
+        let is_back = |now: &Versions| {
+            before.versions.iter().all(|(name, version)| version.is_none() || now[name] == *version)
+        };
+        until(
+            "the packages are at their versions of before",
+            || Ok(is_back(&versions(&names)?)),
+            || run("install back", "packages.install", &names, &[("pins", &pins)]),
+        )?;
+        until(
+            "what came new is gone",
+            || Ok(versions(&names)? == before.versions),
+            || {
+                let now = versions(&names)?;
+                let is_new = |name: &&String| before.versions[*name].is_none() && now[*name].is_some();
+                let new: Vec<String> = names.iter().filter(is_new).cloned().collect();
+                run("remove again", "packages.remove", &new, &[])
+            },
+        )?;
+        let installed: Vec<String> =
+            names.iter().filter(|name| before.versions[*name].is_some()).cloned().collect();
+        let all: BTreeSet<String> = installed.iter().cloned().collect();
+        for (set, clear, was) in [("hold", "unhold", &before.held), ("auto", "manual", &before.automatic)] {
+            mark("undo", set, was, &names)?;
+            mark("undo", clear, &all.difference(was).cloned().collect(), &names)?;
         }
         Ok(Outcome { changed: true, summary: "the packages are as before".into(), state })
     }
 }
 
-/// Finishes what dpkg was interrupted in, by this step or before it.
-fn settle(names: &[String]) -> Result<(), Error> {
-    if is_whole(names)? {
-        return Ok(());
-    }
-    run("configure", "packages.configure", names, &[])
+fn pinned(wanted: &BTreeMap<String, String>) -> Versions {
+    wanted.iter().map(|(name, version)| (name.clone(), Some(version.clone()))).collect()
 }
 
-fn mark(how: &str, which: &BTreeSet<String>, already: &BTreeSet<String>) -> Result<(), Error> {
-    let names: Vec<String> = which.difference(already).cloned().collect();
-    if names.is_empty() {
-        return Ok(());
+/// All that stands afterwards, as a simulation of now tells it.
+fn follow(wanted: &BTreeMap<String, String>) -> Result<Versions, Error> {
+    let mut after = pinned(wanted);
+    let names: Vec<String> = wanted.keys().cloned().collect();
+    let told = text(ask("packages.simulate", &names, &[("pins", &decide::pins(&after))])?)?;
+    after.extend(decide::simulated(&told).into_iter().map(|change| (change.name, change.after)));
+    Ok(after)
+}
+
+/// Finishes what dpkg was interrupted in, by this step or before it.
+fn settle(phase: &str, names: &[String]) -> Result<(), Error> {
+    let name = format!("{phase} configure");
+    until("dpkg left nothing half done", || is_whole(names), || run(&name, "packages.configure", names, &[]))
+}
+
+/// Puts a mark on all of `which` that do not have it.
+fn mark(phase: &str, how: &str, which: &BTreeSet<String>, names: &[String]) -> Result<(), Error> {
+    let form = if matches!(how, "hold" | "unhold") { "packages.holds" } else { "packages.automatic" };
+    let is_set = matches!(how, "hold" | "auto");
+    let open = || -> Result<Vec<String>, Error> {
+        let marked = marked(form, names)?;
+        Ok(which.iter().filter(|name| marked.contains(*name) != is_set).cloned().collect())
+    };
+    until(
+        "the packages are marked",
+        || Ok(open()?.is_empty()),
+        || run(&format!("{phase} {how}"), "packages.mark", &open()?, &[("how", &[how.to_owned()])]),
+    )
+}
+
+/// Acts until it is so. What a program answers may be the end of an earlier
+/// try, before a crash; the second time it is a new one.
+fn until(
+    claim: &str,
+    is_so: impl Fn() -> Result<bool, Error>,
+    act: impl Fn() -> Result<(), Error>,
+) -> Result<(), Error> {
+    for _ in 0..2 {
+        if is_so()? {
+            return Ok(());
+        }
+        act()?;
     }
-    run(how, "packages.mark", &names, &[("how", &[how.to_owned()])])
+    if is_so()? { Ok(()) } else { Err(Error::failed("packages/otherwise", format!("not so: {claim}"))) }
 }
 
 /// Carries out what changes something. A try of which a crash left no word is

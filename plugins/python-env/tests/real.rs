@@ -50,13 +50,13 @@ wheel('lib', '1.0')
 
 impl Hosts {
     /// None when this machine's Python makes no environments.
-    fn new(name: &str, test: &str) -> Option<Self> {
+    fn new(test: &str) -> Option<Self> {
         let can = Command::new("python3").args(["-c", "import venv, ensurepip"]).output();
         if !can.is_ok_and(|done| done.status.success()) {
             println!("skipped  {test}: it needs python3 with venv and ensurepip");
             return None;
         }
-        let folder = std::env::temp_dir().join(format!("sternway-python-{}-{name}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("sternway-python-{}", std::process::id()));
         std::fs::create_dir_all(folder.join("place")).unwrap();
         FOLDER.set(folder.clone());
         ANSWERS.take();
@@ -117,8 +117,13 @@ fn real(world: &World, kind: &str, path: &str) -> PathBuf {
 
 fn programs(world: &mut World, call: &Call) -> Result<Ended, Error> {
     let venv = "/opt/app/.venv";
-    let holes: Vec<String> = call.holes.iter().map(|hole| format!("{}={:?}", hole.name, hole.values)).collect();
-    let seen = (world.live.get(venv), world.side.get(venv), world.live.get("/opt/app/requirements.txt"));
+    let holes: Vec<String> =
+        call.holes.iter().map(|hole| format!("{}={:?}", hole.name, hole.values)).collect();
+    let seen = match call.form.as_str() {
+        "python.create" | "python.version" => (None, None, None),
+        "python.installed" => (world.live.get(venv), None, None),
+        _ => (None, world.side.get(venv), world.live.get("/opt/app/requirements.txt")),
+    };
     let key = format!("{} {holes:?} {seen:?}", call.form);
     let known = ANSWERS.with_borrow(|answers| answers.get(&key).cloned());
     let (ended, left) = known.unwrap_or_else(|| {
@@ -151,37 +156,52 @@ fn settings(more: &str) -> String {
     )
 }
 
+/// One test, since making an environment takes long and all can share the first.
 #[test]
-fn a_crash_anywhere_ends_as_no_crash() {
-    let Some(hosts) = Hosts::new("crash", "a_crash_anywhere_ends_as_no_crash") else { return };
-    let settings = settings(r#", "imports": ["main"], "imports-from": "/opt/app/src", "clear-caches": "/opt/app/src""#);
+fn environments_are_built_beside_and_only_whole_ones_go_live() {
+    let Some(hosts) = Hosts::new("environments_are_built_beside_and_only_whole_ones_go_live") else { return };
+    a_crash_anywhere_ends_as_no_crash(&hosts);
+    what_is_not_whole_pinned_or_importable_never_goes_live(&hosts);
+    hashes_are_judged_when_they_are_required(&hosts);
+    a_file_changed_since_the_preview_is_not_installed_from(&hosts);
+    an_environment_is_built_beside_and_runs_where_it_then_stands(&hosts);
+}
+
+fn a_crash_anywhere_ends_as_no_crash(hosts: &Hosts) {
+    let settings =
+        settings(r#", "imports": ["main"], "imports-from": "/opt/app/src", "clear-caches": "/opt/app/src""#);
     assert!(crash_matrix::<PythonEnv>(&hosts.world(PINNED), &settings, None) > 100);
 }
 
-#[test]
-fn an_environment_is_built_beside_and_runs_where_it_then_stands() {
-    let Some(hosts) = Hosts::new("build", "an_environment_is_built_beside") else { return };
-    let settings = settings(r#", "imports": ["tool", "main"], "imports-from": "/opt/app/src", "clear-caches": "/opt/app/src""#);
+fn an_environment_is_built_beside_and_runs_where_it_then_stands(hosts: &Hosts) {
+    let settings = settings(
+        r#", "imports": ["tool", "main"], "imports-from": "/opt/app/src", "clear-caches": "/opt/app/src""#,
+    );
     let ended = run::<PythonEnv>(hosts.world(PINNED), &settings, None, Goal::Applied, None);
     let venv = &ended.live["/opt/app/.venv"];
     assert_ne!(venv, "kept-before");
     assert_eq!(ended.side["/opt/app/.venv"], "kept-before");
     assert_eq!(ended.live["/opt/app/src"], "main.py\nx/y.py");
     assert_eq!(shell(&hosts.0, &format!("mv {venv} place/.venv; place/.venv/bin/tool-run")), "1.0");
-    assert_eq!(shell(&hosts.0, ". place/.venv/bin/activate; echo $VIRTUAL_ENV"), hosts.0.join("place/.venv").display().to_string());
+    assert_eq!(
+        shell(&hosts.0, ". place/.venv/bin/activate; echo $VIRTUAL_ENV"),
+        hosts.0.join("place/.venv").display().to_string()
+    );
     assert_eq!(shell(&hosts.0, "grep -rIl '/work' place/.venv/bin place/.venv/pyvenv.cfg || true"), "");
 }
 
-#[test]
-fn what_is_not_whole_pinned_or_importable_never_goes_live() {
-    let Some(hosts) = Hosts::new("refusals", "what_is_not_whole_never_goes_live") else { return };
+fn what_is_not_whole_pinned_or_importable_never_goes_live(hosts: &Hosts) {
     let plain = settings("");
     for (requirements, settings, code) in [
         ("tool>=1.0\n", plain.clone(), "python/not-pinned"),
         ("tool==9.0\n", plain.clone(), "python/failed"),
         ("tool==1.0\n", plain.clone(), "python/incomplete"),
         ("tool==2.0\n", settings(r#", "imports": "no_such_module""#), "python/import-failed"),
-        ("tool==2.0\n", settings(r#", "imports": "main", "imports-from": "/opt/app/src""#), "python/import-failed"),
+        (
+            "tool==2.0\n",
+            settings(r#", "imports": "main", "imports-from": "/opt/app/src""#),
+            "python/import-failed",
+        ),
         ("tool==2.0\n", settings(r#", "require-hashes": true"#), "python/no-hash"),
         ("tool==2.0\n", plain.replace("/srv/wheels", "/srv/none"), "python/no-wheels"),
         ("tool==2.0\n", plain.replace("requirements.txt", "none.txt"), "python/no-requirements"),
@@ -191,9 +211,7 @@ fn what_is_not_whole_pinned_or_importable_never_goes_live() {
     }
 }
 
-#[test]
-fn hashes_are_judged_when_they_are_required() {
-    let Some(hosts) = Hosts::new("hashes", "hashes_are_judged_when_they_are_required") else { return };
+fn hashes_are_judged_when_they_are_required(hosts: &Hosts) {
     let sum = shell(&hosts.0, "sha256sum wheels/tool-2.0-py3-none-any.whl | cut -d' ' -f1");
     let hashed = settings(r#", "require-hashes": true"#);
     let good = format!("tool==2.0 --hash=sha256:{sum}\n");
@@ -203,9 +221,7 @@ fn hashes_are_judged_when_they_are_required() {
     assert_eq!(hosts.refusal(&other, &hashed).error.code, "python/failed");
 }
 
-#[test]
-fn a_file_changed_since_the_preview_is_not_installed_from() {
-    let Some(hosts) = Hosts::new("since", "a_file_changed_since_the_preview") else { return };
+fn a_file_changed_since_the_preview_is_not_installed_from(hosts: &Hosts) {
     let world = World { programs: Some(changing), ..hosts.world(PINNED) };
     let (ended, result) = try_run::<PythonEnv>(world, &settings(""), None, Goal::Applied);
     assert_eq!(result.unwrap_err().error.code, "python/changed-since");
