@@ -54,6 +54,14 @@ inside systemctl --quiet disable postgresql.service mariadb.service redis-server
 # In a container no service can have users of its own.
 mkdir -p "$ROOT/etc/systemd/system/redis-server.service.d"
 printf '[Service]\nPrivateUsers=no\n' > "$ROOT/etc/systemd/system/redis-server.service.d/container.conf"
+# A registry that asks nobody for a password.
+cat > "$ROOT/etc/docker/registry/config.yml" <<'EOF'
+version: 0.1
+storage:
+  filesystem: { rootdirectory: /var/lib/docker-registry }
+  delete: { enabled: true }
+http: { addr: ":5000" }
+EOF
 # What a host wrote down is there after it was killed and booted.
 mkdir -p "$ROOT/var/log/journal" "$ROOT/etc/systemd/journald.conf.d"
 printf '[Journal]\nStorage=persistent\nSystemMaxUse=64M\n' > "$ROOT/etc/systemd/journald.conf.d/fleet.conf"
