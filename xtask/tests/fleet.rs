@@ -2,6 +2,8 @@
 //! for, healed, and gone without a trace. Takes about a minute, and some more
 //! when the image has to be built first.
 
+#![expect(clippy::print_stdout, reason = "what is skipped is said on stdout")]
+
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};

@@ -69,11 +69,25 @@ fn build(archive: &Path, mirror: Option<&str>) -> Result<(), Trouble> {
         return Err(Trouble::Cannot("the programs unshare and tar are needed to build the image".into()));
     }
     let cache = state::cache()?;
+    remove_abandoned(&cache);
     let work = cache.join(format!("building-{}", std::process::id()));
     std::fs::create_dir_all(&work).map_err(|cause| format!("could not make {}: {cause}", work.display()))?;
     let built = build_in(&work, archive, &mirror, &security);
     let _ = std::fs::remove_dir_all(&work);
     built.map_err(Trouble::Failed)
+}
+
+/// What a build left that was killed; it is large.
+fn remove_abandoned(cache: &Path) {
+    for entry in std::fs::read_dir(cache).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let Some(builder) = name.strip_prefix("building-")
+            && !Path::new("/proc").join(builder).exists()
+        {
+            // Only room on the disk depends on it.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 fn build_in(work: &Path, archive: &Path, mirror: &str, security: &str) -> Result<(), String> {
@@ -131,7 +145,7 @@ fn address_of(sources: &str, suite: &str) -> Option<String> {
         for line in paragraph.lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
             if words.first() == Some(&"deb")
-                && let Some(at) = words.iter().position(|word| is_address(word))
+                && let Some(at) = words.iter().position(is_address)
                 && words.get(at + 1) == Some(&suite)
             {
                 return Some(words[at].to_owned());

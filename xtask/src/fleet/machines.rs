@@ -236,10 +236,9 @@ fn link_record(link: &Link) -> Value {
 /// Every container, volume and network of a fleet, whoever made them and however far that came.
 pub(crate) fn remove_all(docker: &Docker, fleet: &str) -> Result<usize, String> {
     let containers = docker.containers(&label(fleet))?;
-    let ids: Vec<&str> = containers.iter().map(String::as_str).collect();
-    for some in ids.chunks(AT_ONCE) {
-        docker.ask(&[&["rm", "--force", "--volumes"], some].concat())?;
-    }
+    each(containers.iter().map(String::as_str), |container| {
+        docker.ask(&["rm", "--force", "--volumes", container]).map(drop)
+    })?;
     let filter = format!("label={}", label(fleet));
     for network in docker.ask(&["network", "ls", "--quiet", "--filter", &filter])?.lines() {
         docker.ask(&["network", "rm", network])?;
