@@ -148,15 +148,13 @@ impl Task {
     pub(crate) fn complaint(&self, ended: &Ended) -> Option<String> {
         let said = String::from_utf8_lossy(&ended.output);
         let is_said = |text: &String| said.contains(text.as_str());
-        let wrong = if !ended.code.is_some_and(|code| self.codes.contains(&code)) {
-            "its end"
-        } else if !self.output.as_ref().is_none_or(is_said) {
-            "what it said"
-        } else if self.output_not.as_ref().is_some_and(|text| is_said(text) || ended.complaint.contains(text))
-        {
-            "what it said"
-        } else {
-            return None;
+        let is_forbidden = |text: &String| is_said(text) || ended.complaint.contains(text);
+        let says_well =
+            self.output.as_ref().is_none_or(is_said) && !self.output_not.as_ref().is_some_and(is_forbidden);
+        let wrong = match ended.code.is_some_and(|code| self.codes.contains(&code)) {
+            true if says_well => return None,
+            true => "what it said",
+            false => "its end",
         };
         let (name, end, expected) = (&self.name, in_words(ended), self.expectation());
         let last = last_lines(ended, 4).join(" | ");

@@ -12,7 +12,7 @@ use crate::bindings::exports::sternway::step::lifecycle::Guest;
 use crate::bindings::sternway::step::types as wire;
 use crate::{Error, Failure, Invocation, Plugin};
 
-pub use world::{Service, UnitModel, World};
+pub use world::{Model, Service, UnitModel, World};
 
 /// What a call throws where the agent is to die.
 #[derive(Debug, Clone, Copy)]

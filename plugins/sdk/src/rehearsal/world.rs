@@ -8,6 +8,9 @@ use super::host::programs::{Call, Ended};
 use super::host::sockets::Exchange;
 use crate::Error;
 
+/// What a test's own part of the world answers, and does to it.
+pub type Model<Q, A> = fn(&mut World, &Q) -> Result<A, Error>;
+
 /// A host: contents are texts, and a text is its own digest.
 #[derive(Debug, Clone, Default)]
 pub struct World {
@@ -19,21 +22,21 @@ pub struct World {
     /// `sockets` and `clusters` read and change it.
     pub model: BTreeMap<String, String>,
     /// What a program does and says.
-    pub programs: Option<fn(&mut Self, &Call) -> Result<Ended, Error>>,
+    pub programs: Option<Model<Call, Ended>>,
     /// Programs that ran under a key.
     pub ran: BTreeMap<String, Ended>,
     /// What answers HTTP; left out: 200 to everything, as `sent` and `keys` tell.
-    pub http: Option<fn(&mut Self, &http::Request) -> Result<http::Response, Error>>,
+    pub http: Option<Model<http::Request, http::Response>>,
     /// What the mail relay says to a letter to this address; left out: it takes all.
-    pub mail: Option<fn(&mut Self, &str) -> Result<(), Error>>,
+    pub mail: Option<Model<str, ()>>,
     /// What a connection to an address meets; left out: what `sockets` says of any.
-    pub probes: Option<fn(&mut Self, &str) -> Result<u64, Error>>,
+    pub probes: Option<Model<str, u64>>,
     /// The host's clock in milliseconds; a pause moves it on.
     pub now_ms: u64,
     /// What listens at addresses.
-    pub sockets: Option<fn(&mut Self, &Exchange) -> Result<Vec<u8>, Error>>,
+    pub sockets: Option<Model<Exchange, Vec<u8>>>,
     /// The clusters' interface.
-    pub clusters: Option<fn(&mut Self, &Request) -> Result<Response, Error>>,
+    pub clusters: Option<Model<Request, Response>>,
     /// Units of systemd by name.
     pub units: BTreeMap<String, UnitModel>,
     /// Services by name.
