@@ -140,6 +140,26 @@ mod tests {
         );
     }
 
+    /// The body that `kubectl rollout undo` 1.32.4 sent for the replica set below.
+    const KUBECTL: &str = include_str!("revisions/kubectl-rollout-undo.json");
+
+    #[test]
+    fn the_template_is_the_one_kubectl_would_send() {
+        let recorded: Value = serde_json::from_str(KUBECTL).unwrap();
+        let op = recorded.as_array().unwrap().iter().find(|op| op["path"] == "/spec/template").unwrap();
+        let mut template = op["value"].clone();
+        template["metadata"]["labels"]["pod-template-hash"] = json!("h1");
+        let set = json!({
+            "metadata": {
+                "annotations": { "deployment.kubernetes.io/revision": "1" },
+                "ownerReferences": [{ "kind": "Deployment", "name": "web", "uid": "u1", "controller": true }],
+            },
+            "spec": { "template": template },
+        });
+        let found = read(Kind::Deployment, &json!({ "metadata": { "uid": "u1" } }), &[set]);
+        assert_eq!(found[0].template, op["value"]);
+    }
+
     #[test]
     fn controller_revisions_are_read_without_their_patch_directive() {
         let now = json!({"metadata": {"uid": "u1"}});
