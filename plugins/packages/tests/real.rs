@@ -2,7 +2,7 @@
 //! of their own. The root is a text that names a folder by what is installed in
 //! it, so that a run killed anywhere can be compared with one that was not.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,7 +20,8 @@ thread_local! {
     static ANSWERS: RefCell<BTreeMap<String, (Ended, String)>> = RefCell::default();
 }
 
-struct Roots(PathBuf);
+/// The folder, and the root that every world begins with.
+struct Roots(PathBuf, OnceCell<String>);
 
 impl Drop for Roots {
     fn drop(&mut self) {
@@ -81,11 +82,11 @@ impl Roots {
         FOLDER.set(folder.clone());
         ANSWERS.take();
         shell(&folder, MAKE);
-        Some(Self(folder))
+        Some(Self(folder, OnceCell::new()))
     }
 
     fn world(&self) -> World {
-        let model = [("root".to_owned(), keep())].into_iter().collect();
+        let model = [("root".to_owned(), self.1.get_or_init(keep).clone())].into_iter().collect();
         World { model, programs: Some(programs), ..World::default() }
     }
 
