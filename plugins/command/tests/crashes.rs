@@ -1,6 +1,8 @@
 //! `command` killed at every host call, before and after its effect, and what
 //! it makes of ends it did not want.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test where it stands")]
+
 use command::Command as Plugin;
 use sternway_plugin::host::programs::{Call, Ended};
 use sternway_plugin::rehearsal::{Goal, World, crash_matrix, run, try_run};

@@ -267,7 +267,10 @@ pub(crate) fn pins(images: &BTreeMap<String, String>) -> String {
 /// `COMPOSE_PROJECT_NAME` of a file with variables.
 pub(crate) fn project_of_env(text: &str) -> Option<String> {
     let mut values = text.lines().filter_map(|line| line.trim().strip_prefix("COMPOSE_PROJECT_NAME="));
-    values.next_back().map(|value| value.trim().trim_matches(['"', '\'']).to_owned()).filter(|name| is_name(name))
+    values
+        .next_back()
+        .map(|value| value.trim().trim_matches(['"', '\'']).to_owned())
+        .filter(|name| is_name(name))
 }
 
 fn within(folder: &str, names: Option<&Texts>) -> Result<Vec<String>, Error> {

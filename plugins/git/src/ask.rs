@@ -35,7 +35,7 @@ pub(crate) fn resolve_staged(tree: &str, to: &str) -> Result<String, Error> {
         .map_err(|error| Error { code: "git/unknown-revision".to_owned(), ..error })
 }
 
-pub(crate) fn tree_hole<'a>(tree: &'a [String; 1]) -> (&'a str, &'a [String]) {
+pub(crate) fn tree_hole(tree: &[String; 1]) -> (&str, &[String]) {
     ("tree", tree)
 }
 

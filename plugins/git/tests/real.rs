@@ -2,6 +2,8 @@
 //! host is a text that names a folder by its content, so that a run killed
 //! anywhere can be compared with one that was not.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test where it stands")]
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

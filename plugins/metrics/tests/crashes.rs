@@ -1,6 +1,8 @@
 //! `metrics` against answers kept in `recorded/` (no Prometheus runs here), served
 //! as they were with the time of the host's clock put in, and killed at every call.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test where it stands")]
+
 use metrics::Metrics;
 use sternway_plugin::host::http::{Request, Response};
 use sternway_plugin::rehearsal::{Goal, World, crash_matrix, try_run};

@@ -101,10 +101,9 @@ impl Server {
     }
 
     fn call(&self, form: &str, holes: &[(&str, &str)], timeout_ms: u64) -> Call {
-        let holes = holes.iter().map(|(name, value)| Hole {
-            name: (*name).to_owned(),
-            values: vec![(*value).to_owned()],
-        });
+        let holes = holes
+            .iter()
+            .map(|(name, value)| Hole { name: (*name).to_owned(), values: vec![(*value).to_owned()] });
         Call { form: form.to_owned(), on: self.on.clone(), holes: holes.collect(), timeout_ms }
     }
 }
@@ -125,10 +124,13 @@ fn said(ended: &Ended) -> Result<String, Error> {
     if ended.code == Some(0) {
         return Ok(String::from_utf8_lossy(&ended.output).trim_end_matches('\n').to_owned());
     }
-    let complaint: Vec<&str> = ended.complaint.lines().filter(|line| !line.trim().is_empty()).take(4).collect();
+    let complaint: Vec<&str> =
+        ended.complaint.lines().filter(|line| !line.trim().is_empty()).take(4).collect();
     let complaint: String = complaint.join("; ").chars().take(800).collect();
     let code = match complaint.as_str() {
-        text if text.contains("ERROR 2002") || text.contains("ERROR 2003") || text.contains("ERROR 1045") => "mysql/unreachable",
+        text if text.contains("ERROR 2002") || text.contains("ERROR 2003") || text.contains("ERROR 1045") => {
+            "mysql/unreachable"
+        }
         text if text.contains("sandbox mode") => "mysql/commands-in-dump",
         text if text.contains("No space left on device") => "mysql/too-little-disk",
         text if text.contains("Lock wait timeout") => "mysql/in-use",
@@ -155,9 +157,18 @@ mod tests {
             ("ERROR 1205 (HY000): Lock wait timeout exceeded", "mysql/in-use"),
             ("ERROR 1064 (42000): syntax", "mysql/failed"),
         ] {
-            let ended = Ended { code: Some(1), signal: None, output: vec![], complaint: complaint.into(), elapsed_ms: 1 };
+            let ended = Ended {
+                code: Some(1),
+                signal: None,
+                output: vec![],
+                complaint: complaint.into(),
+                elapsed_ms: 1,
+            };
             assert_eq!(said(&ended).unwrap_err().code, code);
         }
-        assert_eq!((answer("7\tx\n8"), answer("NULL"), answer("")), ("7".into(), String::new(), String::new()));
+        assert_eq!(
+            (answer("7\tx\n8"), answer("NULL"), answer("")),
+            ("7".into(), String::new(), String::new())
+        );
     }
 }

@@ -77,7 +77,11 @@ impl Told {
         if side.is_empty() && before == staged.old && !(before.is_empty() && live != staged.new) {
             // A table that a program made since is its own.
             let all = staged.new.iter().all(|table| live.contains(table));
-            return if all { Standing::After } else { Standing::Lost(format!("a restored table of {on} is gone")) };
+            return if all {
+                Standing::After
+            } else {
+                Standing::Lost(format!("a restored table of {on} is gone"))
+            };
         }
         if side.is_empty() && before.is_empty() && live == staged.old {
             return Standing::Back;
@@ -109,7 +113,10 @@ impl Told {
             found.push(("mysql/no-database", format!("there is no database {on}")));
         }
         if !is_atomic(&self.version) {
-            let message = format!("{} does not rename many tables all or nothing: MariaDB 10.6 or MySQL 8.0 does", self.version);
+            let message = format!(
+                "{} does not rename many tables all or nothing: MariaDB 10.6 or MySQL 8.0 does",
+                self.version
+            );
             found.push(("mysql/version", message));
         }
         if ["1", "\"ON\"", "\"1\"", "true"].contains(&self.read_only.to_string().as_str()) {
@@ -142,7 +149,9 @@ fn is_atomic(version: &str) -> bool {
 pub(crate) fn room(need: u64, free: Option<u64>) -> Option<Finding> {
     match free {
         None => {
-            let message = format!("about {need} bytes are needed beside; `data-directory` lets this be compared with what is free");
+            let message = format!(
+                "about {need} bytes are needed beside; `data-directory` lets this be compared with what is free"
+            );
             Some(Finding::note("mysql/room-unknown", message))
         }
         // A tenth for the log of what is written.
@@ -167,21 +176,33 @@ pub(crate) fn dump(path: &str, lines: &str) -> Result<bool, Error> {
             ends = true;
         } else if line.starts_with("USE `") && line.ends_with("`;") && line.matches('`').count() == 2 {
             uses.push(line.to_owned());
-        } else if !(line.starts_with("CREATE DATABASE ") && line.ends_with(';') && line.matches(';').count() == 1) {
+        } else if !(line.starts_with("CREATE DATABASE ")
+            && line.ends_with(';')
+            && line.matches(';').count() == 1)
+        {
             others += 1;
         }
     }
     let refused = |code: &str, message: String| Err(Error::failed(code, message));
     if !begins {
-        return refused("mysql/no-dump", format!("{path} is no dump of mysqldump or mariadb-dump, or is compressed"));
+        return refused(
+            "mysql/no-dump",
+            format!("{path} is no dump of mysqldump or mariadb-dump, or is compressed"),
+        );
     }
     if !ends {
-        return refused("mysql/damaged", format!("{path} breaks off: its last line `-- Dump completed` is not there"));
+        return refused(
+            "mysql/damaged",
+            format!("{path} breaks off: its last line `-- Dump completed` is not there"),
+        );
     }
     uses.sort_unstable();
     uses.dedup();
     if uses.len() > 1 || others > 0 {
-        return refused("mysql/several-databases", format!("{path} is of more than one database, or drops one"));
+        return refused(
+            "mysql/several-databases",
+            format!("{path} is of more than one database, or drops one"),
+        );
     }
     Ok(!uses.is_empty())
 }
@@ -212,7 +233,12 @@ mod tests {
     use super::*;
 
     fn told(tables: &str) -> Told {
-        Told { version: "10.11.19-MariaDB".into(), databases: Some("a".into()), tables: Some(tables.into()), ..Told::default() }
+        Told {
+            version: "10.11.19-MariaDB".into(),
+            databases: Some("a".into()),
+            tables: Some(tables.into()),
+            ..Told::default()
+        }
     }
 
     fn standing(tables: &str) -> Standing {
@@ -226,7 +252,9 @@ mod tests {
         assert_eq!(standing("a/n//a/t//a__before_k/o//a__before_k/t"), Standing::After);
         assert_eq!(standing("a/mine//a/n//a/t//a__before_k/o//a__before_k/t"), Standing::After);
         assert_eq!(standing("a/o//a/t//a__undone_k/n//a__undone_k/t"), Standing::Back);
-        for lost in ["a/o//a__sternway_k/n//a__sternway_k/t", "a/t//a__before_k/o//a__before_k/t", "a/n//a/t", ""] {
+        for lost in
+            ["a/o//a__sternway_k/n//a__sternway_k/t", "a/t//a__before_k/o//a__before_k/t", "a/n//a/t", ""]
+        {
             assert!(matches!(standing(lost), Standing::Lost(_)), "{lost}");
         }
     }
@@ -243,8 +271,13 @@ mod tests {
             references: Some("b/t".into()),
             ..told("")
         };
-        assert_eq!(codes(&bad), ["mysql/no-database", "mysql/version", "mysql/read-only", "mysql/triggers", "mysql/references"]);
-        for (version, atomic) in [("10.5.1-MariaDB", false), ("11.4.2-MariaDB", true), ("8.0.36", true), ("5.7.1", false)] {
+        assert_eq!(
+            codes(&bad),
+            ["mysql/no-database", "mysql/version", "mysql/read-only", "mysql/triggers", "mysql/references"]
+        );
+        for (version, atomic) in
+            [("10.5.1-MariaDB", false), ("11.4.2-MariaDB", true), ("8.0.36", true), ("5.7.1", false)]
+        {
             assert_eq!(is_atomic(version), atomic, "{version}");
         }
         assert!(room(100, Some(109)).unwrap().blocking && room(100, Some(110)).is_none());

@@ -11,8 +11,8 @@ use sternway_plugin::exchange;
 use sternway_plugin::host::files::{self, Place};
 use sternway_plugin::host::{control, points, progress};
 use sternway_plugin::{
-    Action, Class, Error, Failure, Finding, IntoFailure, Kind, Looked, Manifest, Mode, Outcome, Plugin, Power,
-    Prepared, Reversibility, Risk, Step, Verdict, Verification, deeds, memory, utc,
+    Action, Class, Error, Failure, Finding, IntoFailure, Kind, Looked, Manifest, Mode, Outcome, Plugin,
+    Power, Prepared, Reversibility, Risk, Step, Verdict, Verification, deeds, memory, utc,
 };
 
 use crate::calls::Server;
@@ -48,7 +48,12 @@ impl Plugin for Mysql {
             summary: "restores, dumps and checks databases of MariaDB and MySQL".into(),
             settings_schema: include_str!("../settings.schema.json").into(),
             modes: vec![
-                mode("restore", StagedSwap, Reversible, "restores a dump beside and exchanges all tables at once"),
+                mode(
+                    "restore",
+                    StagedSwap,
+                    Reversible,
+                    "restores a dump beside and exchanges all tables at once",
+                ),
                 mode("dump", StagedSwap, Reversible, "dumps a database to a file"),
                 mode("check", Observe, Reversible, "asks a database questions"),
                 mode("drop-kept", Converge, Irreversible, "removes what earlier runs set aside"),
@@ -74,10 +79,12 @@ impl Plugin for Mysql {
         };
         match &task {
             Task::Restore(task) => look_at_restore(on, &server, task, &told, &mut looked)?,
-            Task::DropKept => looked.actions.extend(told.kept(&server.on).into_iter().map(|(kind, short)| {
-                let name = format!("{}__{kind}_{short}", server.on);
-                action(format!("remove {name} for good"), &name, Risk::DataLoss)
-            })),
+            Task::DropKept => {
+                looked.actions.extend(told.kept(&server.on).into_iter().map(|(kind, short)| {
+                    let name = format!("{}__{kind}_{short}", server.on);
+                    action(format!("remove {name} for good"), &name, Risk::DataLoss)
+                }))
+            }
             Task::Dump { .. } | Task::Check { .. } if !told.has(&server.on) => {
                 let message = format!("there is no database {}", server.on);
                 looked.findings.push(Finding::blocking("mysql/no-database", message));
@@ -104,7 +111,8 @@ impl Plugin for Mysql {
                     }
                     staged
                 })?;
-                let summary = format!("{} tables restored beside, in {}", staged.new.len(), server.beside("sternway"));
+                let summary =
+                    format!("{} tables restored beside, in {}", staged.new.len(), server.beside("sternway"));
                 Ok(Prepared { summary, state: State { staged: Some(staged), ..seen } })
             }
             Task::Dump { to } => {
@@ -180,7 +188,8 @@ impl Plugin for Mysql {
             Task::Restore(_) => switch_back(&server, state),
             Task::Dump { to } => {
                 let changed = exchange::put_back(to)?;
-                let summary = if changed { format!("{to} put back") } else { format!("{to} was not written") };
+                let summary =
+                    if changed { format!("{to} put back") } else { format!("{to} was not written") };
                 Ok(Outcome { changed, summary, state })
             }
             Task::Check { .. } => Ok(Outcome { changed: false, summary: "nothing was done".into(), state }),
@@ -202,12 +211,16 @@ fn look_at_restore(
     let refuse = |code: &str, message: String| Finding::blocking(code, message);
     let (bytes, after) = match (&task.source, &on.call.point) {
         (Source::Point(_), None) => {
-            looked.findings.push(refuse("mysql/no-point", "there is no rollback point to restore from".into()));
+            looked
+                .findings
+                .push(refuse("mysql/no-point", "there is no rollback point to restore from".into()));
             return Ok(());
         }
         (Source::Point(path), Some(point)) => {
             if points::entries(point, path)?.is_none() {
-                looked.findings.push(refuse("mysql/not-in-point", format!("point {point} holds nothing at {path}")));
+                looked
+                    .findings
+                    .push(refuse("mysql/not-in-point", format!("point {point} holds nothing at {path}")));
                 return Ok(());
             }
             (0, format!("as in {path} of point {point} of {}", utc(points::get(point)?.made_ms)))
@@ -289,7 +302,11 @@ fn switch(server: &Server, state: State) -> Result<Outcome<State>, Failure> {
     for _ in 0..TURNS_MAX {
         match server.told()?.standing(&server.on, &server.short, staged(&state)?) {
             Standing::After => {
-                let summary = format!("tables of {} exchanged; the old ones are in {}", server.on, server.beside("before"));
+                let summary = format!(
+                    "tables of {} exchanged; the old ones are in {}",
+                    server.on,
+                    server.beside("before")
+                );
                 return Ok(Outcome { changed: true, summary, state });
             }
             Standing::Before if control::cancelled() => {
@@ -314,7 +331,9 @@ fn switch_back(server: &Server, state: State) -> Result<Outcome<State>, Failure>
             }
             // Never live: nothing in it is anybody's.
             Standing::Before => server.drop_beside()?,
-            Standing::Back if told.has(&server.beside("before")) => server.drop_kept("before", &server.short)?,
+            Standing::Back if told.has(&server.beside("before")) => {
+                server.drop_kept("before", &server.short)?
+            }
             Standing::Back if told.has(&server.beside("sternway")) => server.drop_beside()?,
             Standing::Back => {
                 let summary = if changed { "has its old tables again" } else { "has its old tables" };

@@ -131,7 +131,9 @@ fn database(name: &str) -> Result<String, Error> {
     if name.len() > NAME_BYTES_MAX {
         return refused("has too long a name: 45 characters leave room for what stands beside it");
     }
-    if ["mysql", "sys", "information_schema", "performance_schema"].contains(&name.to_ascii_lowercase().as_str()) {
+    if ["mysql", "sys", "information_schema", "performance_schema"]
+        .contains(&name.to_ascii_lowercase().as_str())
+    {
         return refused("is the server's own");
     }
     Ok(name.to_owned())
@@ -161,6 +163,9 @@ mod tests {
         assert_eq!(code(r#"{"restore":"mysql","from-file":"/a"}"#), "mysql/name");
         assert_eq!(code(r#"{"dump":"a"}"#), "mysql/lacking");
         assert_eq!(code(r#"{"check":"a"}"#), "mysql/lacking");
-        assert_eq!(code(r#"{"check":"a","checks":[{"sql":"select 1; drop table x","equals":"1"}]}"#), "mysql/one-statement");
+        assert_eq!(
+            code(r#"{"check":"a","checks":[{"sql":"select 1; drop table x","equals":"1"}]}"#),
+            "mysql/one-statement"
+        );
     }
 }

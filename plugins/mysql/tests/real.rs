@@ -1,6 +1,8 @@
 //! `mysql` against a real MariaDB: killed before and after every program it asks
 //! for, and refused where it has to be.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test where it stands")]
+
 mod kit;
 
 use kit::{Server, world};
@@ -28,7 +30,8 @@ fn orders(test: &str) -> Option<(Server, String)> {
 }
 
 fn reset(server: &Server) {
-    let names = server.sql("select schema_name from information_schema.schemata where schema_name regexp '^orders'");
+    let names =
+        server.sql("select schema_name from information_schema.schemata where schema_name regexp '^orders'");
     let drops: String = names.lines().map(|name| format!("drop database `{name}`;")).collect();
     server.sql(&format!(
         "set foreign_key_checks=0; {drops} create database orders character set utf8mb4; use orders; {SEED}
@@ -56,7 +59,11 @@ fn a_crash_at_any_program_ends_as_no_crash() {
             for after in [false, true] {
                 reset(&server);
                 run::<Mysql>(host.clone(), SETTINGS, None, goal, Some((call, after)));
-                assert_eq!(server.picture(), expected, "killed at {call} ({name}), after: {after}, on the way to {goal:?}");
+                assert_eq!(
+                    server.picture(),
+                    expected,
+                    "killed at {call} ({name}), after: {after}, on the way to {goal:?}"
+                );
                 tried += 1;
             }
         }
@@ -76,13 +83,19 @@ fn a_dump_comes_back_whether_it_names_its_database_or_not() {
         (world(&[("/b", &unnamed)], &[]), from_file),
         (world(&[], &[(DUMP, &named)]), SETTINGS),
         (world(&[], &[(DUMP, &unnamed)]), SETTINGS),
-        (world(&[], &[(DUMP, &std::fs::read_to_string(&named[1..]).unwrap())]), r#"{"restore": "orders", "from-point": "/.sternway/database/orders.sql"}"#),
+        (
+            world(&[], &[(DUMP, &std::fs::read_to_string(&named[1..]).unwrap())]),
+            r#"{"restore": "orders", "from-point": "/.sternway/database/orders.sql"}"#,
+        ),
     ] {
         reset(&server);
         run::<Mysql>(host, settings, None, Goal::Applied, None);
         assert_eq!(server.sql("select count(*), max(length(name)) from orders.users"), "3\t26");
         assert_eq!(server.sql("select count(*) from orders.items"), "1");
-        assert!(server.try_sql("insert into orders.items values (9, 9)").is_err(), "the foreign key came along");
+        assert!(
+            server.try_sql("insert into orders.items values (9, 9)").is_err(),
+            "the foreign key came along"
+        );
         let aside = server.sql("select table_name from information_schema.tables where table_schema regexp '^orders__before_' order by 1");
         assert_eq!(aside, "items\nnewer\nusers");
     }
@@ -92,7 +105,8 @@ fn refusal(server: &Server, host: World, settings: &str) -> String {
     let was = server.picture();
     let (_, ended) = try_run::<Mysql>(host, settings, None, Goal::Applied);
     assert_eq!(server.picture(), was, "a refused run changes nothing");
-    let left = server.sql("select count(*) from information_schema.schemata where schema_name regexp '__sternway_'");
+    let left =
+        server.sql("select count(*) from information_schema.schemata where schema_name regexp '__sternway_'");
     assert_eq!(left, "0", "a refused run leaves nothing beside");
     ended.unwrap_err().error.code
 }
@@ -108,17 +122,30 @@ fn what_cannot_be_restored_is_refused_with_nothing_changed() {
     assert_eq!(refusal(&server, world(&[], &[]), &from_file("")), "mysql/no-dump");
     assert_eq!(refusal(&server, file("drop database orders;"), &from_file("")), "mysql/no-dump");
     assert_eq!(refusal(&server, file(&text[..text.len() - 40]), &from_file("")), "mysql/damaged");
-    assert_eq!(refusal(&server, file(&text.replace("USE `orders`;", "USE `orders`;\nUSE `mysql`;")), &from_file("")), "mysql/several-databases");
-    assert_eq!(refusal(&server, file(&text.replace("`id` int", "`id` integerish")), &from_file("")), "mysql/failed");
-    let shell = text.replace("USE `orders`;", &format!("USE `orders`;\nselect 1; \\! touch {}", server.place("taken")));
+    assert_eq!(
+        refusal(&server, file(&text.replace("USE `orders`;", "USE `orders`;\nUSE `mysql`;")), &from_file("")),
+        "mysql/several-databases"
+    );
+    assert_eq!(
+        refusal(&server, file(&text.replace("`id` int", "`id` integerish")), &from_file("")),
+        "mysql/failed"
+    );
+    let shell = text
+        .replace("USE `orders`;", &format!("USE `orders`;\nselect 1; \\! touch {}", server.place("taken")));
     assert_eq!(refusal(&server, file(&shell), &from_file("")), "mysql/commands-in-dump");
     assert!(!server.folder.join("taken").exists());
-    assert_eq!(refusal(&server, file(&dump), &from_file(r#", "data-directory": "/proc""#)), "mysql/too-little-disk");
+    assert_eq!(
+        refusal(&server, file(&dump), &from_file(r#", "data-directory": "/proc""#)),
+        "mysql/too-little-disk"
+    );
     let checks = from_file(r#", "checks": [{"sql": "select count(*) from users", "at-least": 4}]"#);
     assert_eq!(refusal(&server, file(&dump), &checks), "mysql/check");
     let writes = from_file(r#", "checks": [{"sql": "delete from items", "equals": "1"}]"#);
     assert_eq!(refusal(&server, file(&dump), &writes), "mysql/failed");
-    assert_eq!(refusal(&server, file(&dump), r#"{"restore": "orderz", "from-file": "/b"}"#), "mysql/no-database");
+    assert_eq!(
+        refusal(&server, file(&dump), r#"{"restore": "orderz", "from-file": "/b"}"#),
+        "mysql/no-database"
+    );
 
     server.sql("create view orders.v as select 1 as x");
     assert_eq!(refusal(&server, file(&dump), &from_file("")), "mysql/views");
@@ -149,7 +176,10 @@ fn a_table_that_somebody_made_meanwhile_stops_the_switch() {
 fn with_another_table(world: &mut World, call: &Call) -> Result<Ended, Error> {
     let mut ended = kit::programs(world, call)?;
     let said = String::from_utf8_lossy(&ended.output).into_owned();
-    if call.form == "mysql.state" && said.contains("__sternway_") && world.marks.values().any(|(_, value)| value.is_some()) {
+    if call.form == "mysql.state"
+        && said.contains("__sternway_")
+        && world.marks.values().any(|(_, value)| value.is_some())
+    {
         ended.output = said.replace("orders/newer//", "orders/newer//orders/newest//").into_bytes();
     }
     Ok(ended)
@@ -166,7 +196,9 @@ fn a_dump_is_made_and_checks_hold_or_say_what_they_found() {
 
     let check = |sql: &str, expected: &str| {
         let settings = format!(r#"{{"check": "orders", "checks": [{{"sql": "{sql}", {expected}}}]}}"#);
-        try_run::<Mysql>(world(&[], &[]), &settings, None, Goal::Undone).1.map_err(|failure| failure.error.code)
+        try_run::<Mysql>(world(&[], &[]), &settings, None, Goal::Undone)
+            .1
+            .map_err(|failure| failure.error.code)
     };
     assert_eq!(check("select count(*) from users", r#""at-least": 1, "at-most": 1"#), Ok(()));
     assert_eq!(check("select name, 7 from users", r#""equals": "Ada""#), Ok(()));

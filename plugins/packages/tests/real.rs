@@ -2,6 +2,9 @@
 //! of their own. The root is a text that names a folder by what is installed in
 //! it, so that a run killed anywhere can be compared with one that was not.
 
+#![expect(clippy::print_stdout, reason = "what is left out is said")]
+#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test where it stands")]
+
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -17,7 +17,8 @@ pub(crate) fn read(list: &str) -> Contents {
     let mut contents = Contents::default();
     for line in list.lines() {
         if let Some(version) = line.strip_prefix(";     Dumped from database version: ") {
-            contents.server = version.split(['.', ' ', 'd', 'b', 'r']).next().and_then(|major| major.parse().ok());
+            contents.server =
+                version.split(['.', ' ', 'd', 'b', 'r']).next().and_then(|major| major.parse().ok());
         }
         let Some((number, rest)) = line.split_once("; ") else { continue };
         if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -49,7 +50,9 @@ pub(crate) fn lacking(
 ) -> Vec<(&'static str, String)> {
     let mut lacking = Vec::new();
     if let Some(from) = contents.server.filter(|from| *from > server) {
-        let message = format!("the dump is of PostgreSQL {from}, and the server is {server}: it cannot go back that far");
+        let message = format!(
+            "the dump is of PostgreSQL {from}, and the server is {server}: it cannot go back that far"
+        );
         lacking.push(("postgres/dump-too-new", message));
     }
     for name in contents.extensions.iter().filter(|name| !extensions.contains(name)) {
@@ -57,7 +60,9 @@ pub(crate) fn lacking(
         lacking.push(("postgres/extension-missing", message));
     }
     for name in contents.owners.iter().filter(|name| keeps_owners && !roles.contains(name)) {
-        let message = format!("the dump gives things to the role `{name}`, which the server does not have; `no-owner` leaves that out");
+        let message = format!(
+            "the dump gives things to the role `{name}`, which the server does not have; `no-owner` leaves that out"
+        );
         lacking.push(("postgres/role-missing", message));
     }
     lacking
@@ -108,7 +113,10 @@ mod tests {
         };
         assert_eq!(codes(15, &["orders_owner", "reader"], &["pgcrypto"], true), [""; 0]);
         assert_eq!(codes(14, &["orders_owner", "reader"], &["pgcrypto"], true), ["postgres/dump-too-new"]);
-        assert_eq!(codes(15, &["reader"], &[], true), ["postgres/extension-missing", "postgres/role-missing"]);
+        assert_eq!(
+            codes(15, &["reader"], &[], true),
+            ["postgres/extension-missing", "postgres/role-missing"]
+        );
         assert_eq!(codes(17, &[], &["pgcrypto"], false), [""; 0]);
     }
 }

@@ -209,10 +209,9 @@ impl Server {
     }
 
     fn call(&self, form: &str, holes: &[(&str, &str)], timeout_ms: u64) -> Call {
-        let holes = holes.iter().map(|(name, value)| Hole {
-            name: (*name).to_owned(),
-            values: vec![(*value).to_owned()],
-        });
+        let holes = holes
+            .iter()
+            .map(|(name, value)| Hole { name: (*name).to_owned(), values: vec![(*value).to_owned()] });
         Call { form: form.to_owned(), on: self.on.clone(), holes: holes.collect(), timeout_ms }
     }
 }
@@ -267,14 +266,26 @@ mod tests {
     use super::*;
 
     fn ended(code: i32, complaint: &str) -> Ended {
-        Ended { code: Some(code), signal: None, output: vec![], complaint: complaint.to_owned(), elapsed_ms: 1 }
+        Ended {
+            code: Some(code),
+            signal: None,
+            output: vec![],
+            complaint: complaint.to_owned(),
+            elapsed_ms: 1,
+        }
     }
 
     #[test]
     fn what_a_program_complains_of_has_a_code_of_its_own() {
         for (complaint, code) in [
-            ("psql: error: connection to server on socket \"/x\" failed: No such file", "postgres/unreachable"),
-            ("ERROR:  sternway: another database has one of the two names by now", "postgres/changed-meanwhile"),
+            (
+                "psql: error: connection to server on socket \"/x\" failed: No such file",
+                "postgres/unreachable",
+            ),
+            (
+                "ERROR:  sternway: another database has one of the two names by now",
+                "postgres/changed-meanwhile",
+            ),
             ("ERROR:  database \"a\" is being accessed by other users", "postgres/in-use"),
             ("psql: error: invalid command \\restrict", "postgres/psql-too-old"),
             ("could not extend file: No space left on device", "postgres/too-little-disk"),

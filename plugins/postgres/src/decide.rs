@@ -97,7 +97,12 @@ pub(crate) struct Stair {
 }
 
 /// The stairs from the newest of `versions` down to `to`, highest first.
-pub(crate) fn stairs(names: &[String], versions: &[u64], to: u64, is_rows: bool) -> Result<Vec<Stair>, Error> {
+pub(crate) fn stairs(
+    names: &[String],
+    versions: &[u64],
+    to: u64,
+    is_rows: bool,
+) -> Result<Vec<Stair>, Error> {
     let down = scripts(names, ".down.sql")?;
     let up = scripts(names, ".up.sql")?;
     let now = versions.last().copied().unwrap_or_default();
@@ -105,7 +110,8 @@ pub(crate) fn stairs(names: &[String], versions: &[u64], to: u64, is_rows: bool)
         let message = format!("the database is at version {now}, below {to}: there is nothing to take back");
         return Err(Error::failed("postgres/version", message));
     }
-    let done: Vec<u64> = if is_rows { versions.to_vec() } else { down.keys().copied().filter(|n| *n <= now).collect() };
+    let done: Vec<u64> =
+        if is_rows { versions.to_vec() } else { down.keys().copied().filter(|n| *n <= now).collect() };
     if to != 0 && to != now && !done.contains(&to) && is_rows {
         let message = format!("version {to} was never applied to the database, so it cannot be gone back to");
         return Err(Error::failed("postgres/version", message));
@@ -130,7 +136,8 @@ pub(crate) fn stairs(names: &[String], versions: &[u64], to: u64, is_rows: bool)
 }
 
 fn lacking(version: u64, way: &str) -> Error {
-    let message = format!("there is no script `{version}_*.{way}.sql`; both ways are needed, the other one for undo");
+    let message =
+        format!("there is no script `{version}_*.{way}.sql`; both ways are needed, the other one for undo");
     Error::failed("postgres/no-script", message)
 }
 

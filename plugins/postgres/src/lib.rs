@@ -53,9 +53,17 @@ impl Plugin for Postgres {
                 mode("drop-kept", Converge, Irreversible, "removes databases that earlier runs set aside"),
             ],
             powers: vec![
-                power("postgres", &["restore", "dump", "migrate", "check", "drop-kept"], "works on these databases"),
+                power(
+                    "postgres",
+                    &["restore", "dump", "migrate", "check", "drop-kept"],
+                    "works on these databases",
+                ),
                 power("points", &["from-point"], "reads the dump from the rollback point"),
-                power("files", &["from-point", "from-file", "to", "scripts"], "reads dumps and scripts, writes dumps"),
+                power(
+                    "files",
+                    &["from-point", "from-file", "to", "scripts"],
+                    "reads dumps and scripts, writes dumps",
+                ),
             ],
             default_timeout_ms: 3_600_000,
         }
@@ -110,10 +118,14 @@ impl Plugin for Postgres {
                 let changed = exchange::put(to, state.digest.as_deref())?;
                 Ok(Outcome { changed, summary: format!("{} dumped to {to}", server.on), state })
             }
-            Task::Check { .. } => match asked(&server, &task)?.into_iter().find(|one| one.verdict != Verdict::Pass) {
-                Some(one) => Err(Error::failed("postgres/check", format!("{}: {}", one.name, one.message)).into()),
-                None => Ok(Outcome { changed: false, summary: "all checks hold".into(), state }),
-            },
+            Task::Check { .. } => {
+                match asked(&server, &task)?.into_iter().find(|one| one.verdict != Verdict::Pass) {
+                    Some(one) => {
+                        Err(Error::failed("postgres/check", format!("{}: {}", one.name, one.message)).into())
+                    }
+                    None => Ok(Outcome { changed: false, summary: "all checks hold".into(), state }),
+                }
+            }
             Task::DropKept { .. } => {
                 let kept = server.catalogue()?.kept(&server.on);
                 for (kind, short) in &kept {
@@ -134,7 +146,9 @@ impl Plugin for Postgres {
             Task::Dump { to, .. } => {
                 let source = Source::File(to.clone());
                 let tables = match server.list(&source, false)? {
-                    Listed::Archive(contents) => format!("an archive with the data of {} tables", contents.tables),
+                    Listed::Archive(contents) => {
+                        format!("an archive with the data of {} tables", contents.tables)
+                    }
                     Listed::Plain => "no archive".to_owned(),
                 };
                 Ok(vec![proof(format!("{to} is a dump"), tables.starts_with("an "), tables, "an archive")])
@@ -153,12 +167,14 @@ impl Plugin for Postgres {
             Task::Migrate(task) => migrate::undo(&server, task),
             Task::Dump { to, .. } => {
                 let changed = exchange::put_back(to)?;
-                let summary = if changed { format!("{to} put back") } else { format!("{to} was not written") };
+                let summary =
+                    if changed { format!("{to} put back") } else { format!("{to} was not written") };
                 Ok(Outcome { changed, summary, state })
             }
             Task::Check { .. } => Ok(Outcome { changed: false, summary: "nothing was done".into(), state }),
             Task::DropKept { .. } => {
-                Err(Error::unsupported("postgres/gone", "what was removed for good does not come back").into())
+                Err(Error::unsupported("postgres/gone", "what was removed for good does not come back")
+                    .into())
             }
         }
     }

@@ -3,7 +3,9 @@
 
 use sternway_plugin::host::files::{self, Place};
 use sternway_plugin::host::{control, progress};
-use sternway_plugin::{Action, Error, Failure, Finding, Kind, Looked, Outcome, Risk, Verdict, Verification, memory};
+use sternway_plugin::{
+    Action, Error, Failure, Finding, Kind, Looked, Outcome, Risk, Verdict, Verification, memory,
+};
 
 use crate::State;
 use crate::calls::Server;

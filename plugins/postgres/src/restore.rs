@@ -59,7 +59,10 @@ fn look_at_dump(
     match &task.source {
         Source::Point(path) => {
             let Some(point) = point else {
-                findings.push(Finding::blocking("postgres/no-point", "there is no rollback point to restore from"));
+                findings.push(Finding::blocking(
+                    "postgres/no-point",
+                    "there is no rollback point to restore from",
+                ));
                 return Ok(None);
             };
             if points::entries(point, path)?.is_none() {
@@ -94,7 +97,12 @@ fn contents(server: &Server, task: &Restore, is_folder: bool) -> Result<Listed, 
     }
 }
 
-fn lacking(server: &Server, task: &Restore, listed: &Listed, catalogue: &Catalogue) -> Result<Vec<Finding>, Error> {
+fn lacking(
+    server: &Server,
+    task: &Restore,
+    listed: &Listed,
+    catalogue: &Catalogue,
+) -> Result<Vec<Finding>, Error> {
     let Listed::Archive(contents) = listed else { return Ok(vec![]) };
     let known = server.known()?;
     let keeps_owners = !task.options.iter().any(|option| option == "no-owner");
@@ -103,7 +111,11 @@ fn lacking(server: &Server, task: &Restore, listed: &Listed, catalogue: &Catalog
     Ok(lacking.into_iter().map(|(code, message)| Finding::blocking(code, message)).collect())
 }
 
-pub(crate) fn prepare(server: &Server, task: &Restore, point: Option<&str>) -> Result<(String, State), Error> {
+pub(crate) fn prepare(
+    server: &Server,
+    task: &Restore,
+    point: Option<&str>,
+) -> Result<(String, State), Error> {
     let staged: Staged = memory::once("prepare", || {
         let staged = stage(server, task, point);
         if staged.is_err() {
@@ -122,13 +134,15 @@ fn stage(server: &Server, task: &Restore, point: Option<&str>) -> Result<Staged,
         Source::File(_) => Place::Live,
         Source::Point(path) => {
             progress::report("fetch", 0, None, "dumps");
-            let point = point.ok_or_else(|| Error::not_found("postgres/no-point", "this run has no point"))?;
+            let point =
+                point.ok_or_else(|| Error::not_found("postgres/no-point", "this run has no point"))?;
             points::stage(point, path)?;
             Place::Side
         }
     };
     let found = files::get_attributes(place, path)?;
-    let found = found.ok_or_else(|| Error::not_found("postgres/no-dump", format!("there is no dump at {path}")))?;
+    let found =
+        found.ok_or_else(|| Error::not_found("postgres/no-dump", format!("there is no dump at {path}")))?;
     let is_folder = found.node == Node::Directory;
     let listed = contents(server, task, is_folder)?;
     if let Some(finding) = lacking(server, task, &listed, &server.catalogue()?)?.into_iter().next() {
@@ -187,7 +201,9 @@ pub(crate) fn apply(server: &Server, state: State) -> Result<Outcome<State>, Fai
                 server.carry()?;
                 switched(server, turn, server.switch(staged))?;
             }
-            Standing::Back { .. } => return Err(Error::conflict("postgres/undone", "it was undone already").into()),
+            Standing::Back { .. } => {
+                return Err(Error::conflict("postgres/undone", "it was undone already").into());
+            }
             // Only before the switch: what is fenced by us is opened again by undo.
             Standing::Lost(how) => return Err(Error::conflict("postgres/changed-meanwhile", how).into()),
         }
@@ -226,7 +242,10 @@ pub(crate) fn undo(server: &Server, state: State) -> Result<Outcome<State>, Fail
 fn switched(server: &Server, turn: u32, result: Result<(), Error>) -> Result<(), Error> {
     match result {
         Err(error) if error.code == "postgres/in-use" && turn + 2 < TURNS_MAX => {
-            log::write(log::Level::Warn, &format!("{}: {}; sessions are ended again", server.on, error.message));
+            log::write(
+                log::Level::Warn,
+                &format!("{}: {}; sessions are ended again", server.on, error.message),
+            );
             server.fence()
         }
         other => other,

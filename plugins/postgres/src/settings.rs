@@ -139,7 +139,8 @@ impl Settings {
         let wishes = [&self.restore, &self.dump, &self.migrate, &self.check, &self.drop_kept];
         let mut named = wishes.into_iter().flatten();
         let (Some(on), None) = (named.next(), named.next()) else {
-            let message = "exactly one of `restore`, `dump`, `migrate`, `check` and `drop-kept` has to be set";
+            let message =
+                "exactly one of `restore`, `dump`, `migrate`, `check` and `drop-kept` has to be set";
             return Err(Error::invalid("postgres/one-of", message));
         };
         let on = database(on)?;

@@ -107,7 +107,10 @@ impl Catalogue {
                     found.map_or_else(|| "gone".to_owned(), |found| format!("`{}`", found.name))
                 };
                 let (old, new) = (of(staged.old), of(Some(staged.new)));
-                Standing::Lost(format!("the database that was `{}` is {old}, the restored one is {new}", names.live))
+                Standing::Lost(format!(
+                    "the database that was `{}` is {old}, the restored one is {new}",
+                    names.live
+                ))
             }
         }
     }
@@ -183,7 +186,13 @@ mod tests {
 
     #[test]
     fn only_names_that_we_gave_are_ours_to_drop() {
-        let databases = [("", 1, true), ("__before_0a1b2c3d", 2, true), ("__before_me", 3, true), ("__sternway_0a1b2c3d", 4, true), ("__old_0a1b2c3d", 5, true)];
+        let databases = [
+            ("", 1, true),
+            ("__before_0a1b2c3d", 2, true),
+            ("__before_me", 3, true),
+            ("__sternway_0a1b2c3d", 4, true),
+            ("__old_0a1b2c3d", 5, true),
+        ];
         let kept = catalogue(&databases).kept("a");
         assert_eq!(kept, [("before".into(), "0a1b2c3d".into()), ("sternway".into(), "0a1b2c3d".into())]);
     }

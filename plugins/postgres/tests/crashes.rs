@@ -1,6 +1,8 @@
 //! `postgres` killed at every host call, before and after its effect, over a
 //! server that is a map: names of databases to object id, open or not, content.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test where it stands")]
+
 use postgres::Postgres;
 use sternway_plugin::Error;
 use sternway_plugin::host::programs::{Call, Ended};
@@ -20,7 +22,11 @@ fn refused(complaint: &str) -> Result<Ended, Error> {
 
 /// `oid open content`; what is staged or undone is private to the step, as side copies are.
 fn place<'w>(world: &'w mut World, name: &str) -> &'w mut std::collections::BTreeMap<String, String> {
-    if name.contains("__sternway_") || name.contains("__undone_") { &mut world.side } else { &mut world.model }
+    if name.contains("__sternway_") || name.contains("__undone_") {
+        &mut world.side
+    } else {
+        &mut world.model
+    }
 }
 
 fn oid(world: &mut World, name: &str) -> u64 {
@@ -44,7 +50,8 @@ fn server(world: &mut World, call: &Call) -> Result<Ended, Error> {
     let (side, before) = (format!("{on}__sternway_{short}"), format!("{on}__before_{short}"));
     match call.form.as_str() {
         "postgres.state" => {
-            let all = world.model.iter().chain(world.side.iter()).filter(|(name, _)| name.starts_with(on.as_str()));
+            let all =
+                world.model.iter().chain(world.side.iter()).filter(|(name, _)| name.starts_with(on.as_str()));
             let databases: Vec<String> = all
                 .map(|(name, text)| {
                     let parts: Vec<&str> = text.splitn(3, ' ').collect();
@@ -82,7 +89,9 @@ fn server(world: &mut World, call: &Call) -> Result<Ended, Error> {
             said("")
         }
         "postgres.switch" => {
-            if oid(world, on).to_string() != hole(call, "old") || oid(world, &side).to_string() != hole(call, "new") {
+            if oid(world, on).to_string() != hole(call, "old")
+                || oid(world, &side).to_string() != hole(call, "new")
+            {
                 return refused("ERROR:  sternway: another database has one of the two names by now");
             }
             if world.model.contains_key(on) {
@@ -106,8 +115,13 @@ fn server(world: &mut World, call: &Call) -> Result<Ended, Error> {
             if versions.last() != Some(&hole(call, "from")) {
                 return refused("ERROR:  sternway: the version is not as expected");
             }
-            let (from, to): (u64, u64) = (hole(call, "from").parse().unwrap(), hole(call, "to").parse().unwrap());
-            let rows = if to < from { versions[..versions.len() - 1].join("\n") } else { format!("{}\n{to}", versions.join("\n")) };
+            let (from, to): (u64, u64) =
+                (hole(call, "from").parse().unwrap(), hole(call, "to").parse().unwrap());
+            let rows = if to < from {
+                versions[..versions.len() - 1].join("\n")
+            } else {
+                format!("{}\n{to}", versions.join("\n"))
+            };
             world.model.insert("version".into(), rows);
             said("")
         }

@@ -1,6 +1,8 @@
 //! `postgres` against a real server: killed before and after every program it
 //! asks for, and refused where it has to be.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test where it stands")]
+
 mod kit;
 
 use kit::{Server, stands_for, world};
@@ -40,7 +42,10 @@ fn reset(server: &Server) {
         server.run("dropdb", &["--force", name]).unwrap();
     }
     server.sql("postgres", "create database orders template seed owner clerk");
-    server.sql("orders", "delete from users where id > 1; create table newer(x int); insert into newer values (7)");
+    server.sql(
+        "orders",
+        "delete from users where id > 1; create table newer(x int); insert into newer values (7)",
+    );
     server.sql(
         "postgres",
         "alter database orders set search_path to \"$user\", public, \"Odd one\";
@@ -60,7 +65,8 @@ fn host(server: &Server) -> World {
 fn kills(world: &World) -> Vec<(usize, bool)> {
     let every = std::env::var_os("STERNWAY_EVERY_CALL").is_some();
     let calls = world.log.iter().enumerate();
-    let calls = calls.filter(|(_, name)| every || name.starts_with("programs.stage") || name.starts_with("programs.run"));
+    let calls = calls
+        .filter(|(_, name)| every || name.starts_with("programs.stage") || name.starts_with("programs.run"));
     calls.flat_map(|(call, _)| [(call, false), (call, true)]).collect()
 }
 
@@ -76,7 +82,12 @@ fn matrix(server: &Server, host: &World, settings: &str) -> usize {
         for kill in kills(&clean) {
             reset(server);
             run::<Postgres>(host.clone(), settings, None, goal, Some(kill));
-            assert_eq!(server.picture(), expected, "killed at {kill:?} ({}) on the way to {goal:?}", clean.log[kill.0]);
+            assert_eq!(
+                server.picture(),
+                expected,
+                "killed at {kill:?} ({}) on the way to {goal:?}",
+                clean.log[kill.0]
+            );
             tried += 1;
         }
         reset(server);
@@ -137,7 +148,11 @@ fn every_format_comes_back_from_a_file() {
         let settings = format!(r#"{{"restore": "orders", "from-file": "/b/orders"{more}}}"#);
         run::<Postgres>(host, &settings, None, Goal::Applied, None);
         assert_eq!(server.sql("orders", "select count(*) from users"), "3", "{file} {more}");
-        assert_eq!(server.sql("orders", "select name = E'\\u00e4\\n\\\\N' from users where id = 3"), "t", "{file}");
+        assert_eq!(
+            server.sql("orders", "select name = E'\\u00e4\\n\\\\N' from users where id = 3"),
+            "t",
+            "{file}"
+        );
     }
 }
 
@@ -176,9 +191,17 @@ fn what_cannot_be_restored_is_refused_with_nothing_changed() {
     std::fs::write(&damaged, rotten).unwrap();
     assert_eq!(refusal(&server, file(&stands_for(&damaged)), &from_file("")), "postgres/failed");
 
-    for attack in ["\\! touch PLACE\n", "select 1; \\! touch PLACE\n", "\\restrict a\n\\unrestrict a\n\\! touch PLACE\n", "\\connect orders\ndrop table users;\n"] {
+    for attack in [
+        "\\! touch PLACE\n",
+        "select 1; \\! touch PLACE\n",
+        "\\restrict a\n\\unrestrict a\n\\! touch PLACE\n",
+        "\\connect orders\ndrop table users;\n",
+    ] {
         let plain = attack.replace("PLACE", &server.place("taken"));
-        assert_eq!(refusal(&server, file(&plain), &from_file(r#", "format": "plain""#)), "postgres/commands-in-dump");
+        assert_eq!(
+            refusal(&server, file(&plain), &from_file(r#", "format": "plain""#)),
+            "postgres/commands-in-dump"
+        );
         assert!(!server.folder.join("taken").exists(), "{attack}");
     }
 
@@ -239,7 +262,8 @@ fn a_dump_is_made_and_the_file_before_it_comes_back() {
     assert!(list.contains("TABLE DATA public newer"), "{list}");
     let undone = run::<Postgres>(host, settings, None, Goal::Undone, None);
     assert_eq!(undone.live["/b/orders.dump"], "earlier");
-    let (_, ended) = try_run::<Postgres>(world(&[], &[]), r#"{"dump": "nothing", "to": "/b"}"#, None, Goal::Applied);
+    let (_, ended) =
+        try_run::<Postgres>(world(&[], &[]), r#"{"dump": "nothing", "to": "/b"}"#, None, Goal::Applied);
     assert_eq!(ended.unwrap_err().error.code, "postgres/no-database");
 }
 
@@ -247,8 +271,11 @@ fn a_dump_is_made_and_the_file_before_it_comes_back() {
 fn checks_hold_or_say_what_they_found() {
     let Some(server) = orders("checks") else { return };
     let check = |sql: &str, expected: &str| {
-        let settings = format!(r#"{{"check": "orders", "lag-max": "5s", "checks": [{{"sql": "{sql}", {expected}}}]}}"#);
-        try_run::<Postgres>(world(&[], &[]), &settings, None, Goal::Undone).1.map_err(|failure| failure.error.code)
+        let settings =
+            format!(r#"{{"check": "orders", "lag-max": "5s", "checks": [{{"sql": "{sql}", {expected}}}]}}"#);
+        try_run::<Postgres>(world(&[], &[]), &settings, None, Goal::Undone)
+            .1
+            .map_err(|failure| failure.error.code)
     };
     assert_eq!(check("select count(*) from users", r#""at-least": 1, "at-most": 1"#), Ok(()));
     assert_eq!(check("select '<a&b>' || chr(92)", r#""equals": "<a&b>\\""#), Ok(()));
@@ -279,7 +306,8 @@ fn what_was_set_aside_is_removed_when_it_is_asked_for() {
     let Some(server) = orders("kept") else { return };
     run::<Postgres>(host(&server), SETTINGS, None, Goal::Applied, None);
     server.sql("postgres", "create database orders__mine");
-    let aside = "select string_agg(datname, ' ' order by datname) from pg_database where datname ~ '^orders__'";
+    let aside =
+        "select string_agg(datname, ' ' order by datname) from pg_database where datname ~ '^orders__'";
     assert!(server.sql("postgres", aside).starts_with("orders__before_"));
     run::<Postgres>(world(&[], &[]), r#"{"drop-kept": "orders"}"#, None, Goal::Applied, None);
     assert_eq!(server.sql("postgres", aside), "orders__mine");
@@ -297,14 +325,18 @@ fn migrations_are_taken_back_one_transaction_each_and_put_on_again() {
         ("3_most.up.sql", "alter table t1 add column y int;"),
     ];
     let host = |changed: &str| {
-        let text = |name: &str, text: &str| if changed == name { "drop table t2; select 1/0;".into() } else { text.to_owned() };
+        let text = |name: &str, text: &str| {
+            if changed == name { "drop table t2; select 1/0;".into() } else { text.to_owned() }
+        };
         let mut host = world(&[], &[]);
         host.live = scripts.iter().map(|(name, sql)| (format!("/m/{name}"), text(name, sql))).collect();
         host.live.insert("/m".into(), scripts.map(|(name, _)| name).join("\n"));
         host
     };
     let settings = |more: &str| {
-        format!(r#"{{"migrate": "orders", "to-version": 1, "table": "public.schema_version", "scripts": "/m"{more}}}"#)
+        format!(
+            r#"{{"migrate": "orders", "to-version": 1, "table": "public.schema_version", "scripts": "/m"{more}}}"#
+        )
     };
     let made = "create table t1(x int, y int); create table t2(x int); create table schema_version(version bigint primary key);
                 insert into schema_version values (1), (2), (3)";
@@ -319,16 +351,28 @@ fn migrations_are_taken_back_one_transaction_each_and_put_on_again() {
     }
     let (_, ended) = try_run::<Postgres>(host("2_more.down.sql"), &settings(""), None, Goal::Applied);
     assert_eq!(ended.unwrap_err().error.code, "postgres/failed");
-    assert_eq!(server.sql("orders", "select max(version) from schema_version"), "2", "the failed script left nothing");
+    assert_eq!(
+        server.sql("orders", "select max(version) from schema_version"),
+        "2",
+        "the failed script left nothing"
+    );
     assert!(server.sql("orders", tables).contains("t2"));
     run::<Postgres>(host(""), &settings(""), None, Goal::Applied, None);
     assert!(!server.sql("orders", tables).contains("t2"));
 
-    server.sql("orders", "truncate schema_version; insert into schema_version values (1); create table t2(x int)");
+    server.sql(
+        "orders",
+        "truncate schema_version; insert into schema_version values (1); create table t2(x int)",
+    );
     server.sql("orders", "update schema_version set version = 2");
     run::<Postgres>(host(""), &settings(r#", "keeps": "one""#), None, Goal::Applied, None);
     assert_eq!(server.sql("orders", "select version from schema_version"), "1");
-    let (_, ended) = try_run::<Postgres>(host(""), &settings("").replace("schema_version", "nothing"), None, Goal::Applied);
+    let (_, ended) = try_run::<Postgres>(
+        host(""),
+        &settings("").replace("schema_version", "nothing"),
+        None,
+        Goal::Applied,
+    );
     assert_eq!(ended.unwrap_err().error.code, "postgres/failed");
     let shell = run_shell_script(&server, host(""), &settings(r#", "keeps": "one""#));
     assert_eq!(shell, "postgres/commands-in-dump");

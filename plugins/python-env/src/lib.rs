@@ -97,7 +97,7 @@ impl Plugin for PythonEnv {
         {
             looked.findings.push(decide::finding_no_wheels(wheels));
         }
-        let version = ask("python.version", &task, &[("python", &[task.python.clone()])])?;
+        let version = ask("python.version", &task, &[("python", std::slice::from_ref(&task.python))])?;
         if version.code != Some(0) {
             looked.findings.push(decide::finding_no_python(&task.python, last_line(&version.complaint)));
         }
@@ -172,7 +172,7 @@ fn build(task: &Task, state: &State, with_hashes: bool) -> Result<String, Error>
         go_on(&task.venv)
     };
     step(0, "create")?;
-    stage("python.create", task, &[("python", &[task.python.clone()]), ("venv", &venv)])?;
+    stage("python.create", task, &[("python", std::slice::from_ref(&task.python)), ("venv", &venv)])?;
     step(1, "install")?;
     same_requirements(task, state)?;
     let wheels: Vec<String> = task.wheels.iter().cloned().collect();
@@ -180,7 +180,7 @@ fn build(task: &Task, state: &State, with_hashes: bool) -> Result<String, Error>
     stage(
         form,
         task,
-        &[("venv", &venv), ("requirements", &[task.requirements.clone()]), ("wheels", &wheels)],
+        &[("venv", &venv), ("requirements", std::slice::from_ref(&task.requirements)), ("wheels", &wheels)],
     )?;
     same_requirements(task, state)?;
     step(2, "check")?;
@@ -230,7 +230,7 @@ fn clear(tree: &str) -> Result<(), Error> {
 
 /// None when the live environment's Python does not run.
 fn installed(task: &Task) -> Result<Option<BTreeMap<String, String>>, Error> {
-    let ended = ask("python.installed", task, &[("venv", &[task.venv.clone()])])?;
+    let ended = ask("python.installed", task, &[("venv", std::slice::from_ref(&task.venv))])?;
     Ok((ended.code == Some(0)).then(|| requirements::installed(&String::from_utf8_lossy(&ended.output))))
 }
 

@@ -2,6 +2,9 @@
 //! text that names a folder by what is in it, so that a run killed anywhere can
 //! be compared with one that was not. Wheels are made here; no index is asked.
 
+#![expect(clippy::print_stdout, reason = "what is left out is said")]
+#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test where it stands")]
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

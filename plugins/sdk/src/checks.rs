@@ -27,7 +27,8 @@ impl Check {
         if expects && !self.sql.trim().is_empty() {
             return Ok(());
         }
-        let message = format!("the check `{}` needs `sql` and one of `equals`, `at-least`, `at-most`", self.sql);
+        let message =
+            format!("the check `{}` needs `sql` and one of `equals`, `at-least`, `at-most`", self.sql);
         Err(Error::invalid("step/check", message))
     }
 

@@ -1,5 +1,7 @@
 //! `tcp` against listeners that are real, and killed at every host call.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test where it stands")]
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! `traffic` before a balancer that keeps what is put, killed at every host call.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test where it stands")]
+
 use sternway_plugin::Error;
 use sternway_plugin::host::http::{Request, Response};
 use sternway_plugin::rehearsal::{Goal, World, crash_matrix, try_run};

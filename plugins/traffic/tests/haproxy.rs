@@ -1,5 +1,7 @@
 //! `traffic` before a real HAProxy, and killed at every host call.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test where it stands")]
+
 mod fixture;
 
 use std::io::{Read, Write};

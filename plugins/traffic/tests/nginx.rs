@@ -1,6 +1,8 @@
 //! `traffic` before a real nginx, through the forms the agent runs, and killed
 //! at every host call.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test where it stands")]
+
 mod fixture;
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! `docker-compose` killed at every host call, before and after its effect.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test where it stands")]
+
 mod daemon;
 
 use daemon::{LOST, PINNED, running, world};

@@ -1,6 +1,8 @@
 //! The plugin on the real Docker, with both versions of compose, through the
 //! forms the agent has: what it does, what undo brings back, and what a kill leaves.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test where it stands")]
+
 mod docker;
 
 use docker::{Project, kill_next_up};

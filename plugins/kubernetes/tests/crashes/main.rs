@@ -1,5 +1,7 @@
 //! `kubernetes` killed at every host call, before and after its effect.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test where it stands")]
+
 mod cluster;
 
 use cluster::{template, world};

@@ -60,20 +60,42 @@ impl Server {
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
         let mut server = Self { folder, process: None };
         let (user, group) = (fields[2].parse().unwrap(), fields[3].parse().unwrap());
-        chown(&server.folder, Some(user), Some(group)).map_err(|_| "only root can start a server as somebody else")?;
+        chown(&server.folder, Some(user), Some(group))
+            .map_err(|_| "only root can start a server as somebody else")?;
         let data = format!("--datadir={}", server.place("data"));
         let tmp = format!("--tmpdir={}", server.place(""));
         let made = Command::new("/usr/bin/mariadb-install-db")
-            .args(["--no-defaults", "--user=mysql", &data, &tmp, "--skip-test-db", "--auth-root-authentication-method=normal"])
+            .args([
+                "--no-defaults",
+                "--user=mysql",
+                &data,
+                &tmp,
+                "--skip-test-db",
+                "--auth-root-authentication-method=normal",
+            ])
             .output()
             .map_err(|cause| cause.to_string())?;
         if !made.status.success() {
             return Err(String::from_utf8_lossy(&made.stderr).into_owned());
         }
         let socket = format!("--socket={}", server.place("socket"));
-        let options = ["--no-defaults", "--user=mysql", &data, &tmp, &socket, "--skip-networking", "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M"];
+        let options = [
+            "--no-defaults",
+            "--user=mysql",
+            &data,
+            &tmp,
+            &socket,
+            "--skip-networking",
+            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-buffer-pool-size=32M",
+        ];
         let log = std::fs::File::create(server.folder.join("log")).unwrap();
-        let process = Command::new("/usr/sbin/mariadbd").args(options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        let process = Command::new("/usr/sbin/mariadbd")
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
         server.process = Some(process.map_err(|cause| cause.to_string())?);
         let began = Instant::now();
         while server.try_sql("select 1").is_err() {
@@ -100,7 +122,16 @@ impl Server {
     pub(crate) fn try_sql(&self, sql: &str) -> Result<String, String> {
         let socket = format!("--socket={}", self.place("socket"));
         let output = Command::new("/usr/bin/mariadb")
-            .args(["--no-defaults", &socket, "--user=root", "--batch", "--raw", "--skip-column-names", "-e", sql])
+            .args([
+                "--no-defaults",
+                &socket,
+                "--user=root",
+                "--batch",
+                "--raw",
+                "--skip-column-names",
+                "-e",
+                sql,
+            ])
             .output()
             .map_err(|cause| cause.to_string())?;
         match output.status.success() {
@@ -116,9 +147,19 @@ impl Server {
     /// As `mysqldump` does it for a point; answers the text for the pretended host.
     pub(crate) fn dump(&self, name: &str, words: &[&str]) -> String {
         let (socket, to) = (format!("--socket={}", self.place("socket")), self.folder.join(name));
-        let common = ["--no-defaults", &socket, "--user=root", "--single-transaction", "--routines", "--events", "--hex-blob", "--skip-dump-date"];
+        let common = [
+            "--no-defaults",
+            &socket,
+            "--user=root",
+            "--single-transaction",
+            "--routines",
+            "--events",
+            "--hex-blob",
+            "--skip-dump-date",
+        ];
         let file = std::fs::File::create(&to).unwrap();
-        let status = Command::new("/usr/bin/mariadb-dump").args(common).args(words).stdout(file).status().unwrap();
+        let status =
+            Command::new("/usr/bin/mariadb-dump").args(common).args(words).stdout(file).status().unwrap();
         assert!(status.success());
         std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o600)).unwrap();
         format!("@{}", to.display())
@@ -134,9 +175,15 @@ impl Server {
         let mut picture = String::new();
         for line in list.lines() {
             picture.push_str(line);
-            let (name, tables) = (line.split(' ').next().unwrap(), line.split(' ').nth(2).unwrap_or_default());
+            let (name, tables) =
+                (line.split(' ').next().unwrap(), line.split(' ').nth(2).unwrap_or_default());
             for table in tables.split(',').filter(|table| !table.is_empty()) {
-                picture.push_str(&format!("\n  {}", self.sql(&format!("checksum table `{name}`.`{table}`; show create table `{name}`.`{table}`"))));
+                picture.push_str(&format!(
+                    "\n  {}",
+                    self.sql(&format!(
+                        "checksum table `{name}`.`{table}`; show create table `{name}`.`{table}`"
+                    ))
+                ));
             }
             picture.push('\n');
         }

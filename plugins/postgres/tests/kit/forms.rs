@@ -24,7 +24,12 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(forms: &str, environment: &[(&str, &str)], user: Option<(u32, u32)>, folder: &Path) -> Self {
+    pub(crate) fn new(
+        forms: &str,
+        environment: &[(&str, &str)],
+        user: Option<(u32, u32)>,
+        folder: &Path,
+    ) -> Self {
         let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         Self {
             forms: forms.parse().unwrap(),
@@ -60,16 +65,19 @@ impl Host {
         let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for hole in &call.holes {
             let rule = &form["holes"][hole.name.as_str()];
-            let kind = rule["kind"].as_str().unwrap_or_else(|| panic!("{} has no hole {}", call.form, hole.name));
+            let kind =
+                rule["kind"].as_str().unwrap_or_else(|| panic!("{} has no hole {}", call.form, hole.name));
             for value in &hole.values {
                 judge(kind, rule.get("choices").and_then(|item| item.as_value()), value);
                 let given = match kind {
                     "live" => {
-                        let content = world.live.get(value).unwrap_or_else(|| panic!("nothing at {value}")).clone();
+                        let content =
+                            world.live.get(value).unwrap_or_else(|| panic!("nothing at {value}")).clone();
                         self.real(&content).display().to_string()
                     }
                     "side" if !is_output(&form, &hole.name) => {
-                        let content = world.side.get(value).unwrap_or_else(|| panic!("no side of {value}")).clone();
+                        let content =
+                            world.side.get(value).unwrap_or_else(|| panic!("no side of {value}")).clone();
                         self.real(&content).display().to_string()
                     }
                     _ => value.clone(),
@@ -84,7 +92,12 @@ impl Host {
         }
         let mut program = program(&form).into_iter();
         let mut command = Command::new(program.next().unwrap());
-        command.args(program).args(words).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C.UTF-8");
+        command
+            .args(program)
+            .args(words)
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("LC_ALL", "C.UTF-8");
         command.current_dir(&self.folder);
         if let Some(environment) = form.get("environment").and_then(|item| item.as_inline_table()) {
             command.envs(environment.iter().map(|(name, value)| (name.to_owned(), value.as_str().unwrap())));
@@ -98,7 +111,8 @@ impl Host {
         if let Some(path) = &output {
             command.stdout(File::create(path).unwrap());
         }
-        let ended = command.output().map_err(|cause| Error::not_found("programs/missing", cause.to_string()))?;
+        let ended =
+            command.output().map_err(|cause| Error::not_found("programs/missing", cause.to_string()))?;
         if let Some(path) = output {
             let hole = form["stdout"].as_str().unwrap().trim_matches(['{', '}']);
             world.side.insert(values[hole][0].clone(), format!("@{}", path.display()));
@@ -143,7 +157,8 @@ fn fill(text: &str, values: &BTreeMap<String, Vec<String>>, form: &Table) -> Vec
         let given = values.get(name).unwrap_or(&none);
         let many = name != "on" && form["holes"][name].get("many").is_some();
         assert!(many || given.len() == 1, "{name} of `{text}` has {} values", given.len());
-        filled = filled.iter().flat_map(|text| given.iter().map(|value| text.replace(&mark, value))).collect();
+        filled =
+            filled.iter().flat_map(|text| given.iter().map(|value| text.replace(&mark, value))).collect();
     }
     filled
 }

@@ -46,13 +46,16 @@ impl Server {
     }
 
     fn begin(test: &str) -> Result<Self, String> {
-        let versions = std::fs::read_dir("/usr/lib/postgresql").map_err(|_| "there is no PostgreSQL".to_owned())?;
+        let versions =
+            std::fs::read_dir("/usr/lib/postgresql").map_err(|_| "there is no PostgreSQL".to_owned())?;
         let mut found: Vec<PathBuf> = versions.flatten().map(|version| version.path().join("bin")).collect();
         found.retain(|bin| bin.join("initdb").exists());
         found.sort();
         let bin = found.pop().ok_or("there is no initdb")?;
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let line = ["postgres:", "nobody:"].iter().find_map(|name| passwd.lines().find(|line| line.starts_with(name)));
+        let line = ["postgres:", "nobody:"]
+            .iter()
+            .find_map(|name| passwd.lines().find(|line| line.starts_with(name)));
         let fields: Vec<&str> = line.ok_or("there is no user to run a server")?.split(':').collect();
         let user = (fields[2].parse().unwrap(), fields[3].parse().unwrap());
         let folder = std::env::temp_dir().join(format!("sternway-pg-{}-{test}", std::process::id()));
@@ -60,9 +63,13 @@ impl Server {
         std::fs::create_dir(&folder).map_err(|cause| cause.to_string())?;
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
         let server = Self { folder, bin, user };
-        chown(&server.folder, Some(user.0), Some(user.1)).map_err(|_| "only root can start a server as somebody else")?;
+        chown(&server.folder, Some(user.0), Some(user.1))
+            .map_err(|_| "only root can start a server as somebody else")?;
         let (data, socket, log) = (server.place("data"), server.place(""), server.place("log"));
-        server.run("initdb", &["--auth=trust", "--encoding=UTF8", "--no-sync", "--username=postgres", "-D", &data])?;
+        server.run(
+            "initdb",
+            &["--auth=trust", "--encoding=UTF8", "--no-sync", "--username=postgres", "-D", &data],
+        )?;
         let options = format!(
             "-c listen_addresses= -c unix_socket_directories={socket} -c fsync=off \
              -c max_prepared_transactions=5 -c wal_level=logical -c max_wal_senders=4"
@@ -105,7 +112,8 @@ impl Server {
     }
 
     pub(crate) fn sql(&self, database: &str, sql: &str) -> String {
-        self.run("psql", &["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]).unwrap()
+        self.run("psql", &["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql])
+            .unwrap()
     }
 
     /// A client that is connected until it is sent away.
@@ -146,7 +154,9 @@ impl Server {
                 let tables = self.sql(name, "select string_agg(relname, ',' order by relname) from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace");
                 picture.push_str(&format!(" | {tables}"));
                 for table in tables.split(',').filter(|table| !table.is_empty()) {
-                    let sum = format!("select count(*) || md5(coalesce(string_agg(t::text, ';' order by t::text), '')) from \"{table}\" t");
+                    let sum = format!(
+                        "select count(*) || md5(coalesce(string_agg(t::text, ';' order by t::text), '')) from \"{table}\" t"
+                    );
                     picture.push_str(&format!(" {}", self.sql(name, &sum)));
                 }
             }
