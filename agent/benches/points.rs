@@ -537,6 +537,7 @@ struct Machinery {
     points: Arc<Points>,
     point: PointId,
     services: Services,
+    outside: Arc<Outside>,
 }
 
 impl Machinery {
@@ -554,7 +555,7 @@ impl Machinery {
                 points: Some(Arc::clone(&self.points)),
                 services: self.services.clone(),
                 http: HttpClient::new(),
-                outside: Arc::new(Outside::bare(&self.root)),
+                outside: Arc::clone(&self.outside),
             },
             recorder: Arc::new(MemoryRecorder::new()),
             sink: Arc::new(Silent),
@@ -597,7 +598,9 @@ fn switch(shape: Shape, rounds: usize) {
     let services = Services::new(folder.path().join("services"), [], vec![]).expect("no services");
     let plugin = plugin.expect("a sandbox");
     let own = HostRoot::open(&root).expect("the root is there");
-    let machinery = Machinery { plugin, root: own.clone(), points: Arc::new(points), point, services };
+    let outside = Arc::new(Outside::bare(folder.path()));
+    let points = Arc::new(points);
+    let machinery = Machinery { plugin, root: own.clone(), points, point, services, outside };
     let (mut staged, mut switched) = (vec![], vec![]);
     for round in 0..rounds {
         for (at, file) in files.iter().enumerate().filter(|(at, _)| at % 10 == 0) {

@@ -25,8 +25,19 @@ pub use points::{
 pub use programs::Program;
 
 /// The powers that are no program's.
-const POWERS: [&str; 10] =
-    ["files", "points", "services", "systemd", "http", "secrets", "databases", "sockets", "mail", "clusters"];
+const POWERS: [&str; 11] = [
+    "files",
+    "files-read",
+    "points",
+    "services",
+    "systemd",
+    "http",
+    "secrets",
+    "databases",
+    "sockets",
+    "mail",
+    "clusters",
+];
 
 /// As written; see `docs/operating.md` for every key.
 #[derive(Debug, Clone, Deserialize)]

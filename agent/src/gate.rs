@@ -48,6 +48,8 @@ const NOTE_BYTES_MAX: usize = 64 * 1024;
 /// Marks of our own, which no plugin can name because its keys are prefixed.
 const KEPT_COPY: &str = "host/keep-copy/";
 const PLUGIN_KEY: &str = "step/";
+const FILES: &str = "files";
+const FILES_READ: &str = "files-read";
 
 /// What a plugin is being asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -355,15 +357,25 @@ impl Gate {
     fn check_grants(&self, request: &Request, scope: Option<&str>) -> Result<(), HostError> {
         let Some(power) = request.power() else { return Ok(()) };
         let name = request.name();
-        self.check_grant(power, name, scope)?;
+        match power == FILES && request.effect() == Effect::Read {
+            true => self.check_reading(name, scope)?,
+            false => self.check_grant(power, name, scope)?,
+        }
         for (power, scope) in request.further()? {
-            self.check_grant(power, name, Some(&scope))?;
+            match power == FILES {
+                true => self.check_reading(name, Some(&scope))?,
+                false => self.check_grant(power, name, Some(&scope))?,
+            }
         }
         if let Request::Programs(called) = request
             && let Some(call) = called.call()
         {
-            for path in self.parts.powers.outside.programs.file_scopes(call)? {
-                self.check_grant("files", name, Some(&path))?;
+            let scopes = self.parts.powers.outside.programs.file_scopes(call)?;
+            for path in scopes.read {
+                self.check_reading(name, Some(&path))?;
+            }
+            for path in scopes.changed {
+                self.check_grant(FILES, name, Some(&path))?;
             }
         }
         if let Some(id) = request.point()
@@ -379,6 +391,14 @@ impl Gate {
             ));
         }
         Ok(())
+    }
+
+    /// To read, either of the two powers over files will do.
+    fn check_reading(&self, call: &str, scope: Option<&str>) -> Result<(), HostError> {
+        match self.check_grant(FILES_READ, call, scope) {
+            Ok(()) => Ok(()),
+            Err(_) => self.check_grant(FILES, call, scope),
+        }
     }
 
     fn check_grant(&self, power: &str, call: &str, scope: Option<&str>) -> Result<(), HostError> {

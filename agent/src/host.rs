@@ -46,7 +46,8 @@ pub struct Host {
 impl Host {
     pub fn new(config: &Config) -> Result<Self, HostError> {
         let root = HostRoot::open(&config.root)
-            .map_err(|cause| HostError::Root { path: config.root.clone(), cause })?;
+            .map_err(|cause| HostError::Root { path: config.root.clone(), cause })?
+            .with_pieces(config.state.join("pieces"));
         let program: OsString = std::env::current_exe().map_err(HostError::Program)?.into();
         let definitions = config.services.iter().map(|service| ServiceDefinition {
             name: service.name.clone(),

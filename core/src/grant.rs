@@ -10,7 +10,7 @@ use crate::manifest::PowerAsk;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
-    /// `files`, `points`, `services`, `systemd`, `http`, `secrets`, `databases`, `sockets`,
+    /// `files`, `files-read`, `points`, `services`, `systemd`, `http`, `secrets`, `databases`, `sockets`,
     /// `mail`, `clusters`, or the first part of a program's form: `postgres`, `git` ...
     pub power: String,
     /// Paths, names, addresses or URLs; sorted and unique. Empty grants nothing.

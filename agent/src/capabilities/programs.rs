@@ -82,6 +82,15 @@ pub struct Ended {
     pub elapsed_ms: u64,
 }
 
+/// The paths of a call that grants must cover.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileScopes {
+    /// By `files-read` or `files`.
+    pub read: Vec<String>,
+    /// By `files`.
+    pub changed: Vec<String>,
+}
+
 /// What this host's configuration says of one power: `[power.postgres]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -253,7 +262,7 @@ impl Programs {
     ///
     /// # Errors
     /// `programs/unknown-form`, `programs/bad-hole`
-    pub fn file_scopes(&self, call: &Call) -> Result<Vec<String>, HostError> {
+    pub fn file_scopes(&self, call: &Call) -> Result<FileScopes, HostError> {
         Ok(Values::judge(self.form(&call.form)?, call)?.paths())
     }
 

@@ -323,7 +323,8 @@ impl Stage {
 
     fn files(&self) -> Result<Files, ConformanceError> {
         let root = self.root();
-        Ok(Files::new(HostRoot::open(&root).map_err(io("open", &root))?, RUN, STEP))
+        let opened = HostRoot::open(&root).map_err(io("open", &root))?;
+        Ok(Files::new(opened.with_pieces(self.scratch.0.join("pieces")), RUN, STEP))
     }
 
     /// As the agent does when `prepare` failed, and when a run is closed.

@@ -98,10 +98,12 @@ pub(super) fn check_host(
 /// covered by nothing.
 fn covers(power: &str, scope: &str, wanted: &str) -> bool {
     match power {
-        "files" | "databases" | "points" => match (HostPath::parse(scope), HostPath::parse(wanted)) {
-            (Ok(scope), Ok(wanted)) => wanted.is_within(&scope),
-            _ => false,
-        },
+        "files" | "files-read" | "databases" | "points" => {
+            match (HostPath::parse(scope), HostPath::parse(wanted)) {
+                (Ok(scope), Ok(wanted)) => wanted.is_within(&scope),
+                _ => false,
+            }
+        }
         "services" | "secrets" | "sockets" | "mail" => !wanted.is_empty() && scope == wanted,
         "systemd" => !wanted.is_empty() && with_suffix(scope) == with_suffix(wanted),
         "http" => covers_url(scope, wanted),

@@ -291,7 +291,10 @@ impl Points {
         }
         self.locks.sweep()?;
         if !left.is_empty() {
-            tracing::info!(snapshots = left.len(), "unfinished points of a maker that is gone are taken away");
+            tracing::info!(
+                snapshots = left.len(),
+                "unfinished points of a maker that is gone are taken away"
+            );
             self.delete(&left)?;
         }
         Ok(points)
@@ -319,7 +322,8 @@ fn parents<'a>(offered: &'a Snapshots, tops: &[PathBuf]) -> Vec<&'a (SnapshotId,
         .collect();
     ranked.sort_by(|(a, (_, first)), (b, (_, second))| a.cmp(b).then_with(|| second.time.cmp(&first.time)));
     if let Some((0, (_, same))) = ranked.first().copied() {
-        ranked.retain(|(lacks, (_, other))| (*lacks == 0 && other.time == same.time) || other.time > same.time);
+        ranked
+            .retain(|(lacks, (_, other))| (*lacks == 0 && other.time == same.time) || other.time > same.time);
     }
     ranked.into_iter().take(PARENTS_MAX).map(|(_, offered)| offered).collect()
 }
@@ -387,12 +391,7 @@ impl Pieces {
     }
 
     /// Fills in what was stored.
-    fn describe(
-        &mut self,
-        trees: &Trees<'_>,
-        stored: &SnapshotFile,
-        pace: &Pace,
-    ) -> Result<(), PointsError> {
+    fn describe(&mut self, trees: &Trees<'_>, stored: &SnapshotFile, pace: &Pace) -> Result<(), PointsError> {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (piece, (entries, bytes)) in self.list.iter_mut().zip(counts) {
             let at = HostPath::parse(&piece.at)?;

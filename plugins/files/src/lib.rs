@@ -49,12 +49,15 @@ impl Plugin for Files {
             powers: vec![
                 Power {
                     name: "files".into(),
-                    scope_from: [
-                        "restore", "remove", "unpack", "archive", "put-back", "clear", "link", "target",
-                    ]
-                    .map(String::from)
-                    .to_vec(),
-                    reason: "replaces or removes these paths, reads an archive or a link's target".into(),
+                    scope_from: ["restore", "remove", "unpack", "put-back", "clear", "link"]
+                        .map(String::from)
+                        .to_vec(),
+                    reason: "replaces or removes these paths".into(),
+                },
+                Power {
+                    name: "files-read".into(),
+                    scope_from: ["archive", "target"].map(String::from).to_vec(),
+                    reason: "reads an archive, or what a link leads to".into(),
                 },
                 Power {
                     name: "points".into(),

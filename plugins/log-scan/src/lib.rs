@@ -51,7 +51,7 @@ impl Plugin for LogScan {
             modes: vec![mode("files", "reads log files"), mode("units", "reads the journal of units")],
             powers: vec![
                 Power {
-                    name: "files".into(),
+                    name: "files-read".into(),
                     scope_from: vec!["files".into()],
                     reason: "reads these log files".into(),
                 },

@@ -61,7 +61,8 @@ impl Plugin for Mysql {
             powers: vec![
                 power("mysql", &["restore", "dump", "check", "drop-kept"], "works on these databases"),
                 power("points", &["from-point"], "reads the dump from the rollback point"),
-                power("files", &["from-point", "from-file", "scratch", "to"], "reads and writes dumps"),
+                power("files", &["from-point", "scratch", "to"], "stages dumps of the point, writes dumps"),
+                power("files-read", &["from-file"], "reads dumps"),
             ],
             default_timeout_ms: 3_600_000,
         }

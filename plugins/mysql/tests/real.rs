@@ -1,6 +1,7 @@
 //! `mysql` against a real MariaDB: killed before and after every program it asks
 //! for, and refused where it has to be.
 
+#![expect(clippy::print_stdout, reason = "what is left out is said")]
 #![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test where it stands")]
 
 mod kit;

@@ -59,11 +59,8 @@ impl Plugin for Postgres {
                     "works on these databases",
                 ),
                 power("points", &["from-point"], "reads the dump from the rollback point"),
-                power(
-                    "files",
-                    &["from-point", "from-file", "to", "scripts"],
-                    "reads dumps and scripts, writes dumps",
-                ),
+                power("files", &["from-point", "to"], "stages dumps of the point, writes dumps"),
+                power("files-read", &["from-file", "scripts"], "reads dumps and scripts"),
             ],
             default_timeout_ms: 3_600_000,
         }

@@ -1,6 +1,7 @@
 //! `postgres` against a real server: killed before and after every program it
 //! asks for, and refused where it has to be.
 
+#![expect(clippy::print_stdout, reason = "what is left out is said")]
 #![expect(clippy::unwrap_used, reason = "what cannot be set up ends the test where it stands")]
 
 mod kit;

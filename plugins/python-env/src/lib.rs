@@ -55,11 +55,13 @@ impl Plugin for PythonEnv {
             powers: vec![
                 Power {
                     name: "files".into(),
-                    scope_from: ["venv", "requirements", "wheels", "imports-from", "clear-caches"]
-                        .map(String::from)
-                        .to_vec(),
-                    reason: "replaces the environment, reads requirements, wheels and modules, clears caches"
-                        .into(),
+                    scope_from: ["venv", "clear-caches"].map(String::from).to_vec(),
+                    reason: "replaces the environment, clears caches".into(),
+                },
+                Power {
+                    name: "files-read".into(),
+                    scope_from: ["requirements", "wheels", "imports-from"].map(String::from).to_vec(),
+                    reason: "reads requirements, wheels and modules".into(),
                 },
                 Power {
                     name: "python".into(),

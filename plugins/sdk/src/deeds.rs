@@ -5,13 +5,15 @@
 use crate::host::programs::{self, Call, Ended};
 use crate::{Error, memory};
 
-/// Carries out `call`. Its key is `deed` with the number of those that ended.
+/// Carries out `call`. Its key is `deed` with the number of those that ended, in
+/// whatever way: what timed out or was lost is the answer of its key for good.
 pub fn run(deed: &str, call: &Call) -> Result<Ended, Error> {
     let note = format!("deed {deed}");
     let ended: u32 = memory::recall(&note)?.unwrap_or_default();
-    let end = programs::run(&format!("{deed} {ended}"), call)?;
-    memory::keep(&note, &(ended + 1))?;
-    Ok(end)
+    let end = programs::run(&format!("{deed} {ended}"), call);
+    let kept = memory::keep(&note, &(ended + 1));
+    let end = end?;
+    kept.map(|()| end)
 }
 
 /// Eight hexadecimal digits that are this step's of this run, for names of what

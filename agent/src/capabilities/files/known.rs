@@ -180,7 +180,8 @@ mod tests {
         std::fs::write(&path, vec![7; 100_000]).unwrap();
         let known = Known::default();
         assert_eq!(known.recall(&stat(&path)), None);
-        let (_, digest) = known.learn(&mut File::open(&path).unwrap(), &mut Patience::default(), read).unwrap();
+        let (_, digest) =
+            known.learn(&mut File::open(&path).unwrap(), &mut Patience::default(), read).unwrap();
         if !is_believed(&File::open(&path).unwrap()) {
             assert_eq!(known.recall(&stat(&path)), None);
             return;
@@ -202,7 +203,8 @@ mod tests {
         let (old, new) = (folder.path().join("old"), folder.path().join("new"));
         std::fs::write(&old, vec![7; 100_000]).unwrap();
         let known = Known::default();
-        let (_, digest) = known.learn(&mut File::open(&old).unwrap(), &mut Patience::default(), read).unwrap();
+        let (_, digest) =
+            known.learn(&mut File::open(&old).unwrap(), &mut Patience::default(), read).unwrap();
         if !is_believed(&File::open(&old).unwrap()) {
             return;
         }

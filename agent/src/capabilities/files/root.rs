@@ -4,7 +4,7 @@
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
@@ -15,6 +15,8 @@ use crate::capabilities::{ErrorKind, HostError};
 
 const PATH_BYTES_MAX: usize = 4_096;
 const NAME_BYTES_MAX: usize = 255;
+/// What a rollback point holds beside files lies below here, in the point alone.
+const PIECES: &str = "/.sternway";
 
 /// An absolute path of the host: no `.`, `..`, empty or over-long component.
 /// Compared by components, so `/opt/hello` does not cover `/opt/hello2`.
@@ -100,6 +102,8 @@ impl std::fmt::Display for HostPath {
 pub struct HostRoot {
     directory: Arc<OwnedFd>,
     known: Arc<Known>,
+    /// Where side copies of pieces are laid, as no folder of the host is theirs.
+    pieces: Option<Arc<PathBuf>>,
 }
 
 /// A name in an open directory: the unit every operation works upon.
@@ -117,7 +121,14 @@ impl HostRoot {
     pub fn open(path: &Path) -> std::io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Self { directory: Arc::new(directory), known: Arc::default() })
+        Ok(Self { directory: Arc::new(directory), known: Arc::default(), pieces: None })
+    }
+
+    /// The same, with a folder of the agent's own for side copies of what a
+    /// rollback point holds beside files; it is made when it is needed.
+    #[must_use]
+    pub fn with_pieces(self, folder: PathBuf) -> Self {
+        Self { pieces: Some(Arc::new(folder)), ..self }
     }
 
     /// What was read below it before.
@@ -143,6 +154,17 @@ impl HostRoot {
 
     fn open_directory(&self, path: &HostPath) -> Result<OwnedFd, HostError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        if let Some(pieces) = &self.pieces
+            && let Ok(below) = Path::new(path.as_str()).strip_prefix(PIECES)
+        {
+            let folder = pieces.join(below);
+            let opened = crate::durable::create_directories(&folder, 0o700)
+                .map_err(std::io::Error::other)
+                .and_then(|()| Ok(rustix::fs::open(&folder, flags, Mode::empty())?));
+            return opened.map_err(|cause| {
+                HostError::from_io("files", &format!("could not make room for `{path}`"), &cause)
+            });
+        }
         self.open_beneath(path, flags)
     }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::form::{Argument, Form, HoleKind, HoleRule, Part, parts, sole_hole};
-use super::{Call, Resolve};
+use super::form::{Argument, Form, FormEffect, HoleKind, HoleRule, Part, parts, sole_hole};
+use super::{Call, FileScopes, Resolve};
 use crate::capabilities::files::{HostPath, Place};
 use crate::capabilities::{ErrorKind, HostError};
 
@@ -77,11 +77,23 @@ impl<'a> Values<'a> {
         Ok(Self { form, by_hole, on: std::slice::from_ref(&call.on) })
     }
 
-    /// Paths that a grant of `files` must cover.
-    pub(super) fn paths(&self) -> Vec<String> {
-        let is_path = |name: &str| self.form.holes.get(name).is_some_and(|rule| rule.kind.is_path());
-        let holes = self.by_hole.iter().filter(|(name, _)| is_path(name));
-        holes.flat_map(|(_, values)| values.iter().cloned()).collect()
+    /// Paths that grants must cover. What is live is only read, unless the form
+    /// may change what is live.
+    pub(super) fn paths(&self) -> FileScopes {
+        let mut scopes = FileScopes::default();
+        for (name, values) in &self.by_hole {
+            let Some(rule) = self.form.holes.get(*name).filter(|rule| rule.kind.is_path()) else {
+                continue;
+            };
+            let only_reads = match self.form.effect {
+                FormEffect::Read => true,
+                FormEffect::Stage => rule.kind != HoleKind::Side,
+                FormEffect::Change => false,
+            };
+            let list = if only_reads { &mut scopes.read } else { &mut scopes.changed };
+            list.extend(values.iter().cloned());
+        }
+        scopes
     }
 
     /// # Errors

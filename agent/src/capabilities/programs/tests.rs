@@ -160,7 +160,8 @@ fn the_arguments_are_exactly_as_the_form_says() {
     );
     assert_eq!(text(&ended), expected);
     assert_eq!((ended.code, ended.signal, ended.complaint.as_str()), (Some(0), None, ""));
-    let mut scopes = programs.file_scopes(&full).unwrap();
+    let FileScopes { read, changed } = programs.file_scopes(&full).unwrap();
+    let mut scopes = [read, changed].concat();
     scopes.sort();
     assert_eq!(scopes, ["/data/a", "/data/a", "/data/none"]);
 }

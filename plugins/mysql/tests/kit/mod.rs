@@ -5,7 +5,6 @@
 pub(crate) mod forms;
 
 use std::cell::RefCell;
-use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -39,7 +38,7 @@ impl Server {
         match Self::begin(test) {
             Ok(server) => Some(server),
             Err(why) => {
-                writeln!(std::io::stdout(), "skipped  {test}: {why}").unwrap();
+                println!("skipped  {test}: {why}");
                 None
             }
         }
@@ -87,6 +86,8 @@ impl Server {
             &socket,
             "--skip-networking",
             "--innodb-flush-log-at-trx-commit=0",
+            "--debug-no-sync",
+            "--innodb-doublewrite=0",
             "--innodb-buffer-pool-size=32M",
         ];
         let log = std::fs::File::create(server.folder.join("log")).unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -48,7 +48,7 @@ impl Host {
     }
 
     fn side(&self) -> PathBuf {
-        let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().path();
+        let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().path();
         let found: Vec<PathBuf> = fs::read_dir(self.at("opt")).unwrap().map(name).collect();
         assert_eq!(found.len(), 1, "{found:?}");
         found.into_iter().next().unwrap()
@@ -129,10 +129,10 @@ fn every_kind_of_archive_gives_the_tree_it_was_made_of() {
 #[test]
 fn hard_links_stay_one_file_and_holes_stay_holes() {
     let host = Host::new();
-    let sparse = fs::File::create(host.at("from/app/holes")).unwrap();
+    let sparse = File::create(host.at("from/app/holes")).unwrap();
     sparse.set_len(40 << 20).unwrap();
     for at in 0..8 {
-        std::os::unix::fs::FileExt::write_at(&sparse, b"island", at * (5 << 20)).unwrap();
+        FileExt::write_at(&sparse, b"island", at * (5 << 20)).unwrap();
     }
     for format in ["--format=gnu", "--format=posix"] {
         program(&host.at("from"), &["tar", "-S", format, "-cf", "../a", "app"]);
