@@ -1,0 +1,1 @@
+fetch("/health").then(answer => answer.json()).then(console.log);

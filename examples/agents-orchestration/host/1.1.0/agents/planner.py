@@ -1,0 +1,6 @@
+"""Takes a task apart, as a tree."""
+
+
+def plan(task):
+    words = task.split(":", 1)[-1].split()
+    return [f"{number}. {word}" for number, word in enumerate(words[:1], 1)]

@@ -1,0 +1,3 @@
+"""Lets agents work together."""
+
+VERSION = "1.1.0"
