@@ -144,6 +144,31 @@ fn a_schema_with_words_that_are_not_understood_is_refused_when_the_catalogue_is_
 }
 
 #[test]
+fn every_plan_of_an_example_has_no_problem_with_the_plugins_as_they_are_built() {
+    let catalogue: Catalogue =
+        serde_json::from_str(include_str!("../../plugins/built/catalogue.json")).unwrap();
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let mut checked = 0;
+    for folder in std::fs::read_dir(examples).unwrap().map(|entry| entry.unwrap().path()) {
+        if !folder.join("site.toml").exists() {
+            continue;
+        }
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if !name.ends_with(".toml") || ["site.toml", "agent.toml"].contains(&name.as_str()) {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let problems = draft::load(text.as_bytes(), &catalogue, None).problems;
+            let said = draft::render(&problems, &path.to_string_lossy(), &text, false);
+            assert!(!problems.iter().any(Problem::is_error), "{said}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 0, "no example has a `site.toml`");
+}
+
+#[test]
 fn check_ends_with_a_line_that_says_what_the_plan_comes_to() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/hello");
     let mut args =

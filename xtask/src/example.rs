@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crate::{Done, root};
 use fleet::Fleet;
-use site::Site;
+use site::{Fallback, Site};
 
 pub(crate) const USAGE: &str = "\
 cargo xtask example NAME|all [--keep] [--bin-dir DIR] [--install]
@@ -61,7 +61,7 @@ pub(crate) fn shown(wishes: &Wishes) -> Result<Option<String>, String> {
         };
         let shown = show(&site, &fleet);
         if wishes.keep {
-            println!("the fleet stays: cargo xtask fleet status --name {name}");
+            println!("the fleet stays: cargo xtask fleet status --name {}", site.fleet());
         } else {
             fleet.down()?;
         }
@@ -71,21 +71,35 @@ pub(crate) fn shown(wishes: &Wishes) -> Result<Option<String>, String> {
 }
 
 fn show(site: &Site, fleet: &Fleet) -> Done {
-    step("install", || fleet.everywhere(site, |host| fleet.lay_and_install(site, host)))?;
-    step("it is well", || fleet.everywhere(site, |host| fleet.script(site, host, "good.sh")))?;
+    let hosts = &site.hosts;
+    step("install", || fleet.everywhere(hosts, |host| fleet.lay_and_install(site, host)))?;
+    step("it is well", || fleet.everywhere(hosts, |host| fleet.script(host, "good.sh")))?;
+    step("plans are sound", || fleet.check_plans(site))?;
     step("rollback points", || fleet.make_points(site))?;
-    step("deployment", || fleet.everywhere(site, |host| fleet.script(site, host, "break.sh")))?;
-    step("it is not well", || fleet.everywhere(site, |host| fleet.script(site, host, "bad.sh")))?;
+    step("deployment", || fleet.everywhere(hosts, |host| fleet.script(host, "break.sh")))?;
+    step("it is not well", || fleet.everywhere(hosts, |host| fleet.script(host, "bad.sh")))?;
     if let Some(host) = &site.fails_on {
-        step("one host will fail", || fleet.script(site, host, "sabotage.sh"))?;
+        step("one host will fail", || fleet.script(host, "sabotage.sh"))?;
     }
-    let rollout = step("rollback", || {
-        let wanted = if site.fails_on.is_some() { DONE_WITH_EXCEPTIONS } else { 0 };
-        fleet.roll_back(site, wanted)
-    })?;
-    step("it is well again", || fleet.everywhere(site, |host| fleet.script(site, host, site.after(host))))?;
-    step("undo", || fleet.undo(site, &rollout))?;
-    step("as it was deployed", || fleet.everywhere(site, |host| fleet.script(site, host, "bad.sh")))
+    let (wanted, failed) = site.fails_on.as_ref().map_or((0, 0), |_| (DONE_WITH_EXCEPTIONS, 1));
+    let rollout = step("rollback", || fleet.roll_back(site, "plan.toml", hosts.len(), wanted))?;
+    step("it is well again", || fleet.everywhere(hosts, |host| fleet.script(host, site.after(host))))?;
+    step("undo", || fleet.undo(site, &rollout, hosts.len() - failed))?;
+    step("as it was deployed", || fleet.everywhere(hosts, |host| fleet.script(host, "bad.sh")))?;
+    site.fallbacks.iter().try_for_each(|fallback| fall_back(site, fallback, fleet))
+}
+
+/// Another plan for what is as it was deployed again.
+fn fall_back(site: &Site, fallback: &Fallback, fleet: &Fleet) -> Done {
+    let hosts = &fallback.hosts;
+    println!("   {}", fallback.summary);
+    if let Some(breaks) = &fallback.breaks {
+        step("it is worse", || fleet.everywhere(hosts, |host| fleet.script(host, breaks)))?;
+    }
+    let rollout = step("rollback", || fleet.roll_back(site, &fallback.plan, hosts.len(), 0))?;
+    step("it is well again", || fleet.everywhere(hosts, |host| fleet.script(host, &fallback.good)))?;
+    step("undo", || fleet.undo(site, &rollout, hosts.len()))?;
+    step("as it was before", || fleet.everywhere(hosts, |host| fleet.script(host, &fallback.bad)))
 }
 
 /// Says what is being done, and how long it took.

@@ -28,7 +28,7 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// None when this machine cannot carry one; why was told already.
     pub(crate) fn up(site: &Site, wishes: &Wishes) -> Result<Option<Self>, String> {
-        let mut up = verb("up", &site.name)?;
+        let mut up = verb("up", site.fleet())?;
         up.arg("--hosts").arg(site.hosts.join(","));
         up.arg("--docker").arg(if site.docker.is_empty() { "none".into() } else { site.docker.join(",") });
         up.args(["--label", &format!("service={}", site.service)]);
@@ -41,7 +41,7 @@ impl Fleet {
         }
         let status = up.status().map_err(|cause| format!("could not start {up:?}: {cause}"))?;
         match status.code() {
-            Some(0) => Self::found(&site.name).map(Some),
+            Some(0) => Self::found(site.fleet()).map(Some),
             Some(CANNOT) => Ok(None),
             _ => Err(format!("the fleet did not come up: {status}")),
         }
@@ -67,14 +67,14 @@ impl Fleet {
         told(&mut verb("down", &self.name)?).map(drop)
     }
 
-    /// On all hosts at once; says all that went wrong.
+    /// On these hosts at once; says all that went wrong.
     pub(crate) fn everywhere(
         &self,
-        site: &Site,
+        hosts: &[String],
         work: impl Fn(&str) -> Result<(), String> + Sync,
     ) -> Result<(), String> {
         let wrong: Vec<String> = std::thread::scope(|scope| {
-            let hands: Vec<_> = site.hosts.iter().map(|host| scope.spawn(|| work(host))).collect();
+            let hands: Vec<_> = hosts.iter().map(|host| scope.spawn(|| work(host))).collect();
             hands
                 .into_iter()
                 .filter_map(|hand| hand.join().map_err(|_| "a thread ended badly".to_owned()).flatten().err())
@@ -94,11 +94,11 @@ impl Fleet {
         let laid = told(laying.stdin(piped));
         ended(&mut packing)?;
         laid?;
-        self.script(site, host, "install.sh")
+        self.script(host, "install.sh")
     }
 
     /// Runs a script of the example on a host.
-    pub(crate) fn script(&self, _: &Site, host: &str, script: &str) -> Result<(), String> {
+    pub(crate) fn script(&self, host: &str, script: &str) -> Result<(), String> {
         let run = format!("cd {PLACE} && exec sh ./{script}");
         told(&mut self.on(host, &["sh", "-c", &run])?).map(drop).map_err(|why| format!("{host}: {why}"))
     }
@@ -110,19 +110,33 @@ impl Fleet {
         told(&mut self.sternway(first, &words)).map(drop)
     }
 
-    /// Signs and launches, and ends as `wanted`; answers the rollout.
-    pub(crate) fn roll_back(&self, site: &Site, wanted: i32) -> Result<String, String> {
-        let (plan, sealed) = (folder(&site.name).join("plan.toml"), self.scratch.join("plan.sealed"));
+    /// Every plan of the example is one that this very fleet could be given.
+    pub(crate) fn check_plans(&self, site: &Site) -> Result<(), String> {
+        let inventory = text(&self.inventory);
+        site.plans()?.iter().try_for_each(|plan| {
+            let words = ["check", &text(plan), "--fleet", &inventory];
+            told(&mut self.sternway(&site.signers[0], &words)).map(drop)
+        })
+    }
+
+    /// Signs and launches a plan for so many hosts, and ends as `wanted`; answers the rollout.
+    pub(crate) fn roll_back(
+        &self,
+        site: &Site,
+        plan: &str,
+        hosts: usize,
+        wanted: i32,
+    ) -> Result<String, String> {
+        let (plan, sealed) = (folder(&site.name).join(plan), self.scratch.join("plan.sealed"));
         let (plan, sealed) = (text(&plan), text(&sealed));
         let inventory = text(&self.inventory);
         let (first, others) = site.signers.split_first().ok_or("nobody signs")?;
-        told(&mut self.sternway(first, &["check", &plan, "--fleet", &inventory]))?;
         self.wait_for_all(site)?;
         told(&mut self.sternway(first, &["sign", &plan, "--fleet", &inventory, "--out", &sealed]))?;
         for other in others {
             told(&mut self.sternway(other, &["sign", &sealed]))?;
         }
-        let hosts = site.hosts.len().to_string();
+        let hosts = hosts.to_string();
         let output = said(&mut self.sternway(first, &["launch", &sealed, "--confirm", &hosts, "--json"]))?;
         if output.status.code() != Some(wanted) {
             return Err(format!("it ended with {}, and should with {wanted}\n{}", output.status, tail(&output)));
@@ -136,8 +150,7 @@ impl Fleet {
         id.map(str::to_owned).ok_or(format!("no rollout is named in: {rollouts}"))
     }
 
-    pub(crate) fn undo(&self, site: &Site, rollout: &str) -> Result<(), String> {
-        let finished = site.hosts.len() - usize::from(site.fails_on.is_some());
+    pub(crate) fn undo(&self, site: &Site, rollout: &str, finished: usize) -> Result<(), String> {
         let finished = finished.to_string();
         let words = ["undo", rollout, "--reason", "the example shows it", "--confirm", &finished];
         let output = said(&mut self.sternway(&site.signers[0], &words))?;

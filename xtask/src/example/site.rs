@@ -1,16 +1,22 @@
 //! An example as its folder describes it: `site.toml` beside the plan.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 use super::folder;
+
+/// What else of an example is TOML.
+const NO_PLANS: [&str; 2] = ["site.toml", "agent.toml"];
 
 /// `examples/NAME/site.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Site {
-    /// Also the name of its fleet.
     #[serde(skip)]
     pub(crate) name: String,
+    /// The name of its fleet, where its own name is too long for one.
+    fleet: Option<String>,
     /// What it shows, for people.
     pub(crate) summary: String,
     pub(crate) hosts: Vec<String>,
@@ -25,6 +31,37 @@ pub(crate) struct Site {
     pub(crate) fails_on: Option<String>,
     /// A person of each group that has to sign; the first one seals and launches.
     pub(crate) signers: Vec<String>,
+    /// What is shown afterwards, each on its own.
+    #[serde(default, rename = "fallback")]
+    pub(crate) fallbacks: Vec<Fallback>,
+}
+
+/// `[[fallback]]`: another plan for what was deployed, such as one that does
+/// without something that is lost as well, or one that takes a part of it back.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fallback {
+    /// For people.
+    pub(crate) summary: String,
+    /// Those that its plan selects.
+    pub(crate) hosts: Vec<String>,
+    pub(crate) plan: String,
+    /// The script that makes it worse on a host first.
+    pub(crate) breaks: Option<String>,
+    /// The script that looks whether a host is as the plan makes it.
+    #[serde(default = "usual_good")]
+    pub(crate) good: String,
+    /// The script that looks whether a host is as it was before, once it is undone.
+    #[serde(default = "usual_bad")]
+    pub(crate) bad: String,
+}
+
+fn usual_good() -> String {
+    "good.sh".into()
+}
+
+fn usual_bad() -> String {
+    "bad.sh".into()
 }
 
 impl Site {
@@ -39,6 +76,23 @@ impl Site {
             return Err(format!("{}: it needs hosts and signers", path.display()));
         }
         Ok(Self { name: name.to_owned(), ..site })
+    }
+
+    pub(crate) fn fleet(&self) -> &str {
+        self.fleet.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Every plan of the folder: all are checked, also those that nobody carries out here.
+    pub(crate) fn plans(&self) -> Result<Vec<PathBuf>, String> {
+        let of_folder = folder(&self.name);
+        let entries = std::fs::read_dir(&of_folder).map_err(|cause| format!("{}: {cause}", of_folder.display()))?;
+        let is_plan = |path: &PathBuf| {
+            path.extension().is_some_and(|ending| ending == "toml")
+                && !path.file_name().is_some_and(|name| NO_PLANS.iter().any(|other| name == *other))
+        };
+        let mut plans: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_plan).collect();
+        plans.sort();
+        Ok(plans)
     }
 
     /// What a host has to hold up against after the rollback: the one that failed was put back.
@@ -60,4 +114,46 @@ pub(crate) fn all() -> Result<Vec<String>, String> {
         .collect();
     names.sort();
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+    use super::*;
+
+    /// As `fleet up --name` takes it.
+    const FLEET_LETTERS_MAX: usize = 16;
+
+    #[test]
+    fn every_example_names_a_fleet_that_can_be_and_scripts_and_plans_that_are_there() {
+        let names = all().unwrap();
+        assert!(!names.is_empty());
+        for name in names {
+            let site = Site::load(&name).unwrap();
+            assert!(site.fleet().len() <= FLEET_LETTERS_MAX, "{name}: {}", site.fleet());
+            let mut files: Vec<&str> =
+                ["install.sh", "good.sh", "break.sh", "bad.sh", "agent.toml", "plan.toml"].to_vec();
+            files.extend(site.fails_on.as_ref().map(|_| "sabotage.sh"));
+            for fallback in &site.fallbacks {
+                files.extend([&*fallback.plan, &*fallback.good, &*fallback.bad]);
+                files.extend(fallback.breaks.as_deref());
+            }
+            for file in files {
+                assert!(folder(&name).join(file).is_file(), "{name} has no {file}");
+            }
+            let hosts = site.fallbacks.iter().flat_map(|fallback| &fallback.hosts);
+            for host in hosts.chain(&site.fails_on) {
+                assert!(site.hosts.contains(host), "{name} has no host {host}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_site_says_of_its_fleet_is_not_taken_for_a_plan() {
+        let site = Site::load("agents-orchestration").unwrap();
+        let plans = site.plans().unwrap();
+        let names: Vec<_> = plans.iter().filter_map(|plan| plan.file_name()?.to_str()).collect();
+        assert_eq!(names, ["blue-green.toml", "partial.toml", "plan.toml"]);
+    }
 }
