@@ -6,7 +6,7 @@
 mod fleet;
 mod site;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::{Done, root};
@@ -72,21 +72,25 @@ pub(crate) fn shown(wishes: &Wishes) -> Result<Option<String>, String> {
 
 fn show(site: &Site, fleet: &Fleet) -> Done {
     let hosts = &site.hosts;
+    step("plans", || fleet.check(&site.plans()?))?;
     step("install", || fleet.everywhere(hosts, |host| fleet.lay_and_install(site, host)))?;
     step("it is well", || fleet.everywhere(hosts, |host| fleet.script(host, "good.sh")))?;
-    step("plans are sound", || fleet.check_plans(site))?;
     step("rollback points", || fleet.make_points(site))?;
     step("deployment", || fleet.everywhere(hosts, |host| fleet.script(host, "break.sh")))?;
     step("it is not well", || fleet.everywhere(hosts, |host| fleet.script(host, "bad.sh")))?;
     if let Some(host) = &site.fails_on {
         step("one host will fail", || fleet.script(host, "sabotage.sh"))?;
     }
-    let (wanted, failed) = site.fails_on.as_ref().map_or((0, 0), |_| (DONE_WITH_EXCEPTIONS, 1));
-    let rollout = step("rollback", || fleet.roll_back(site, "plan.toml", hosts.len(), wanted))?;
+    let failed = usize::from(site.fails_on.is_some());
+    let rollout = step("rollback", || fleet.roll_back(site, "plan.toml", hosts.len(), site.wanted()))?;
     step("it is well again", || fleet.everywhere(hosts, |host| fleet.script(host, site.after(host))))?;
     step("undo", || fleet.undo(site, &rollout, hosts.len() - failed))?;
     step("as it was deployed", || fleet.everywhere(hosts, |host| fleet.script(host, "bad.sh")))?;
-    site.fallbacks.iter().try_for_each(|fallback| fall_back(site, fallback, fleet))
+    site.fallbacks.iter().try_for_each(|fallback| fall_back(site, fallback, fleet))?;
+    match site.emergency() {
+        Some(draft) => show_emergency(site, fleet, &draft),
+        None => Ok(()),
+    }
 }
 
 /// Another plan for what is as it was deployed again.
@@ -100,6 +104,14 @@ fn fall_back(site: &Site, fallback: &Fallback, fleet: &Fleet) -> Done {
     step("it is well again", || fleet.everywhere(hosts, |host| fleet.script(host, &fallback.good)))?;
     step("undo", || fleet.undo(site, &rollout, hosts.len()))?;
     step("as it was before", || fleet.everywhere(hosts, |host| fleet.script(host, &fallback.bad)))
+}
+
+/// The bad version runs again, as was just proved, and one person is on call.
+fn show_emergency(site: &Site, fleet: &Fleet, draft: &Path) -> Done {
+    step("emergency", || fleet.emergency(site, draft, site.wanted()))?;
+    step("it is out of danger", || {
+        fleet.everywhere(&site.hosts, |host| fleet.script(host, site.after_emergency(host)))
+    })
 }
 
 /// Says what is being done, and how long it took.

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a chore talks to the person who runs it")]
 
 mod bench;
+mod example;
 mod fleet;
 mod matrix;
 mod mutants;
@@ -37,7 +38,8 @@ fn main() -> ExitCode {
         "bench" => bench::run(&rest),
         "mutants" => mutants::run(&rest),
         "fleet" => fleet::run(&rest),
-        _ => Err(format!("no chore is called `{chore}`\n\n{USAGE}\n{}", fleet::USAGE)),
+        "example" => example::run(&rest),
+        _ => Err(format!("no chore is called `{chore}`\n\n{USAGE}\n{}\n{}", fleet::USAGE, example::USAGE)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,6 +14,8 @@ use crate::fleet::CANNOT;
 /// Where an example lies on its hosts.
 const PLACE: &str = "/srv/example";
 const TAIL_CHARS: usize = 1_500;
+/// Who runs emergencies on a test fleet, with one signature.
+const ON_CALL: &str = "mary";
 const CONNECTED_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -52,7 +54,10 @@ impl Fleet {
         let said = told(status.arg("--json"))?;
         let record: Value = serde_json::from_str(&said).map_err(|cause| format!("fleet status: {cause}"))?;
         let path = |key: &str| {
-            record[key].as_str().map(PathBuf::from).ok_or(format!("the fleet does not say where its {key} is"))
+            record[key]
+                .as_str()
+                .map(PathBuf::from)
+                .ok_or(format!("the fleet does not say where its {key} is"))
         };
         Ok(Self {
             name: name.to_owned(),
@@ -110,15 +115,6 @@ impl Fleet {
         told(&mut self.sternway(first, &words)).map(drop)
     }
 
-    /// Every plan of the example is one that this very fleet could be given.
-    pub(crate) fn check_plans(&self, site: &Site) -> Result<(), String> {
-        let inventory = text(&self.inventory);
-        site.plans()?.iter().try_for_each(|plan| {
-            let words = ["check", &text(plan), "--fleet", &inventory];
-            told(&mut self.sternway(&site.signers[0], &words)).map(drop)
-        })
-    }
-
     /// Signs and launches a plan for so many hosts, and ends as `wanted`; answers the rollout.
     pub(crate) fn roll_back(
         &self,
@@ -139,7 +135,11 @@ impl Fleet {
         let hosts = hosts.to_string();
         let output = said(&mut self.sternway(first, &["launch", &sealed, "--confirm", &hosts, "--json"]))?;
         if output.status.code() != Some(wanted) {
-            return Err(format!("it ended with {}, and should with {wanted}\n{}", output.status, tail(&output)));
+            return Err(format!(
+                "it ended with {}, and should with {wanted}\n{}",
+                output.status,
+                tail(&output)
+            ));
         }
         let rollouts = told(&mut self.sternway(first, &["rollouts", "--json"]))?;
         let newest = rollouts.lines().find_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -148,6 +148,35 @@ impl Fleet {
             within["rollout"].as_str().or(within["id"].as_str())
         });
         id.map(str::to_owned).ok_or(format!("no rollout is named in: {rollouts}"))
+    }
+
+    /// Whether plans are sound for this fleet.
+    pub(crate) fn check(&self, plans: &[PathBuf]) -> Result<(), String> {
+        let (person, inventory) = (ON_CALL, text(&self.inventory));
+        plans.iter().try_for_each(|plan| {
+            told(&mut self.sternway(person, &["check", &text(plan), "--fleet", &inventory])).map(drop)
+        })
+    }
+
+    /// Runs the draft where whoever is on call keeps it.
+    pub(crate) fn emergency(&self, site: &Site, draft: &Path, wanted: i32) -> Result<(), String> {
+        let kept = self.people.join(ON_CALL).join("emergency");
+        let laid = std::fs::create_dir_all(&kept)
+            .and_then(|()| std::fs::copy(draft, kept.join(format!("{}.toml", site.service))));
+        laid.map_err(|cause| format!("could not lay the draft into {}: {cause}", kept.display()))?;
+        self.wait_for_all(site)?;
+        let (hosts, from) = (site.hosts.len().to_string(), site.bad_version()?);
+        let reason = format!("{from} is on fire");
+        let service = site.service.as_str();
+        let words =
+            ["emergency", "--service", service, "--reason", &reason, "--from", &from, "--confirm", &hosts];
+        let output = said(&mut self.sternway(ON_CALL, &words))?;
+        match output.status.code() == Some(wanted) {
+            true => Ok(()),
+            false => {
+                Err(format!("it ended with {}, and should with {wanted}\n{}", output.status, tail(&output)))
+            }
+        }
     }
 
     pub(crate) fn undo(&self, site: &Site, rollout: &str, finished: usize) -> Result<(), String> {

@@ -6,9 +6,6 @@ use serde::Deserialize;
 
 use super::folder;
 
-/// What else of an example is TOML.
-const NO_PLANS: [&str; 2] = ["site.toml", "agent.toml"];
-
 /// `examples/NAME/site.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,24 +79,63 @@ impl Site {
         self.fleet.as_deref().unwrap_or(&self.name)
     }
 
-    /// Every plan of the folder: all are checked, also those that nobody carries out here.
-    pub(crate) fn plans(&self) -> Result<Vec<PathBuf>, String> {
-        let of_folder = folder(&self.name);
-        let entries = std::fs::read_dir(&of_folder).map_err(|cause| format!("{}: {cause}", of_folder.display()))?;
-        let is_plan = |path: &PathBuf| {
-            path.extension().is_some_and(|ending| ending == "toml")
-                && !path.file_name().is_some_and(|name| NO_PLANS.iter().any(|other| name == *other))
-        };
-        let mut plans: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_plan).collect();
-        plans.sort();
-        Ok(plans)
-    }
-
     /// What a host has to hold up against after the rollback: the one that failed was put back.
     pub(crate) fn after(&self, host: &str) -> &'static str {
         match self.fails_on.as_deref() == Some(host) {
             true => "bad.sh",
             false => "good.sh",
+        }
+    }
+}
+
+/// In the folder of an example and no plans.
+const NO_PLANS: [&str; 2] = ["site.toml", "agent.toml"];
+
+/// What an example has beside its usual show.
+impl Site {
+    /// How a rollback of it ends.
+    pub(crate) fn wanted(&self) -> i32 {
+        if self.fails_on.is_some() { super::DONE_WITH_EXCEPTIONS } else { 0 }
+    }
+
+    /// All plans in its folder: the one that is shown, and others that only have to be sound.
+    pub(crate) fn plans(&self) -> Result<Vec<PathBuf>, String> {
+        let folder = folder(&self.name);
+        let entries = std::fs::read_dir(&folder).map_err(|cause| format!("{}: {cause}", folder.display()))?;
+        let mut plans: Vec<PathBuf> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|ending| ending == "toml"))
+            .filter(|path| NO_PLANS.iter().all(|name| !path.ends_with(name)))
+            .collect();
+        plans.sort();
+        Ok(plans)
+    }
+
+    /// The draft that whoever is on call runs when everything else was shown.
+    pub(crate) fn emergency(&self) -> Option<PathBuf> {
+        Some(folder(&self.name).join("emergency.toml")).filter(|path| path.exists())
+    }
+
+    /// The version that is bad, as the plan names it.
+    pub(crate) fn bad_version(&self) -> Result<String, String> {
+        #[derive(Deserialize)]
+        struct Versions {
+            from: String,
+        }
+        let path = folder(&self.name).join("plan.toml");
+        let text = std::fs::read_to_string(&path).map_err(|cause| format!("{}: {cause}", path.display()))?;
+        let versions: Versions =
+            toml::from_str(&text).map_err(|cause| format!("{}: {cause}", path.display()))?;
+        Ok(versions.from)
+    }
+
+    /// What a host has to hold up against after the emergency, which may leave it
+    /// otherwise than a rollback does, with its traffic elsewhere for example.
+    pub(crate) fn after_emergency(&self, host: &str) -> &'static str {
+        match self.after(host) {
+            "good.sh" if folder(&self.name).join("calm.sh").exists() => "calm.sh",
+            usual => usual,
         }
     }
 }
