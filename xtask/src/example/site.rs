@@ -190,6 +190,6 @@ mod tests {
         let site = Site::load("agents-orchestration").unwrap();
         let plans = site.plans().unwrap();
         let names: Vec<_> = plans.iter().filter_map(|plan| plan.file_name()?.to_str()).collect();
-        assert_eq!(names, ["blue-green.toml", "partial.toml", "plan.toml"]);
+        assert_eq!(names, ["blue-green.toml", "full.toml", "partial.toml", "plan.toml"]);
     }
 }
