@@ -275,15 +275,20 @@ fn way_back(step: &StepDraft, modes: &[&Mode], plugin: &str, problems: &mut Vec<
             .label("and will not, because of this")
             .help("take it out to let it"),
         ),
-        (Some(UndoDraft::Settings(settings)), None) if !modes.is_empty() => problems.push(
-            Problem::error(
-                "P127",
-                settings.span.clone(),
-                format!("plugin `{plugin}` puts this step back by itself"),
-            )
-            .label("these settings would never be used")
-            .help("take `undo` out"),
-        ),
+        // What a keyed plugin did outside may want a word of the plan although nothing can be put back.
+        (Some(UndoDraft::Settings(settings)), None)
+            if modes.iter().any(|mode| mode.class != Class::Keyed) =>
+        {
+            problems.push(
+                Problem::error(
+                    "P127",
+                    settings.span.clone(),
+                    format!("plugin `{plugin}` puts this step back by itself"),
+                )
+                .label("these settings would never be used")
+                .help("take `undo` out"),
+            );
+        }
         _ => {}
     }
 }
