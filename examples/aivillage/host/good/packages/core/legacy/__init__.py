@@ -1,0 +1,1 @@
+"""What older services still import."""
