@@ -5,6 +5,7 @@
 set -eu
 . host/common.sh
 
+docker image inspect hive/base:1 > /dev/null 2>&1 || sh host/base.sh
 umask 077
 image hive/hive:latest Dockerfile 2.0 > /dev/null
 umask 022

@@ -2,6 +2,8 @@
 import json
 import math
 import os
+import signal
+import sys
 import threading
 import time
 import urllib.parse
@@ -131,7 +133,7 @@ class Interface(BaseHTTPRequestHandler):
         self.answer(status, said, counts=True, began=began)
 
     def answer(self, status, said, counts, began=None):
-        took = time.monotonic() - (began or time.monotonic())
+        took = time.monotonic() - began if began else 0
         if counts:
             with lock:
                 seen.append((time.time(), took, status >= 500))
@@ -150,6 +152,7 @@ class Interface(BaseHTTPRequestHandler):
         pass
 
 
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 born = time.monotonic()
 ThreadingHTTPServer.daemon_threads = True
 ThreadingHTTPServer(("0.0.0.0", 8000), Interface).serve_forever()
