@@ -17,6 +17,10 @@ systemctl daemon-reload
 systemctl restart haproxy hive-stable hive-model hive-pager
 systemctl start docker docker-registry
 
+# From scratch, whatever an earlier try left.
+[ ! -f /srv/hive/docker-compose.yml ] || compose down --remove-orphans
+rm -rf /srv/hive /etc/hive /var/lib/hive /etc/hive-model/delay_ms
+
 sh host/base.sh
 mkdir -p /srv/hive /etc/hive /var/lib/hive/data /var/lib/hive/redis /var/log/hive
 cp host/config-1.4/* /etc/hive/
@@ -35,9 +39,9 @@ python3 - <<'P'
 import sqlite3
 with sqlite3.connect("/var/lib/hive/data/hive.db") as db:
     db.executescript("""
-        CREATE TABLE IF NOT EXISTS agents (name TEXT PRIMARY KEY, role TEXT NOT NULL, priority INTEGER NOT NULL);
-        CREATE TABLE IF NOT EXISTS tasks (id TEXT PRIMARY KEY, text TEXT NOT NULL, done_by TEXT NOT NULL);
-        INSERT OR REPLACE INTO agents VALUES ('ada', 'architect', 1), ('bo', 'backend', 2), ('cy', 'frontend', 2),
+        CREATE TABLE agents (name TEXT PRIMARY KEY, role TEXT NOT NULL, priority INTEGER NOT NULL);
+        CREATE TABLE tasks (id TEXT PRIMARY KEY, text TEXT NOT NULL, done_by TEXT NOT NULL);
+        INSERT INTO agents VALUES ('ada', 'architect', 1), ('bo', 'backend', 2), ('cy', 'frontend', 2),
           ('di', 'tests', 3), ('ed', 'docs', 5), ('fay', 'review', 1);
         PRAGMA user_version = 1;
     """)
@@ -46,6 +50,5 @@ compose up -d --remove-orphans
 for service in redis api worker; do until_state "$service" healthy; done
 redis() { docker exec "$(container redis)" redis-cli "$@"; }
 redis SET hive:schema 1
-redis DEL hive:contexts
 redis RPUSH hive:contexts conversation code memory
 redis SAVE
