@@ -311,7 +311,7 @@ mod tests {
         let error = load(&GOOD.replace("keyring", "keyrng")).unwrap_err().to_string();
         assert!(error.contains("keyrng"), "{error}");
         let error = load(&GOOD.replace("files =", "fils =")).unwrap_err().to_string();
-        assert!(error.contains("`fils`") && error.contains("files, points"), "{error}");
+        assert!(error.contains("`fils`") && error.contains("files, files-read"), "{error}");
         let error = load(&GOOD.replace("200ms", "200")).unwrap_err().to_string();
         assert!(error.contains("needs its unit"), "{error}");
     }

@@ -75,9 +75,6 @@ fn show(site: &Site, fleet: &Fleet) -> Done {
     step("plans", || fleet.check(&site.plans()?))?;
     step("install", || fleet.everywhere(hosts, |host| fleet.lay_and_install(site, host)))?;
     step("it is well", || fleet.everywhere(hosts, |host| fleet.script(host, "good.sh")))?;
-    step("plans", || fleet.check(&site.plans()?))?;
-    step("install", || fleet.everywhere(site, |host| fleet.lay_and_install(site, host)))?;
-    step("it is well", || fleet.everywhere(site, |host| fleet.script(site, host, "good.sh")))?;
     step("rollback points", || fleet.make_points(site))?;
     step("deployment", || fleet.everywhere(hosts, |host| fleet.script(host, "break.sh")))?;
     step("it is not well", || fleet.everywhere(hosts, |host| fleet.script(host, "bad.sh")))?;
@@ -90,10 +87,6 @@ fn show(site: &Site, fleet: &Fleet) -> Done {
     step("undo", || fleet.undo(site, &rollout, hosts.len() - failed))?;
     step("as it was deployed", || fleet.everywhere(hosts, |host| fleet.script(host, "bad.sh")))?;
     site.fallbacks.iter().try_for_each(|fallback| fall_back(site, fallback, fleet))?;
-    let rollout = step("rollback", || fleet.roll_back(site, site.wanted()))?;
-    step("it is well again", || fleet.everywhere(site, |host| fleet.script(site, host, site.after(host))))?;
-    step("undo", || fleet.undo(site, &rollout))?;
-    step("as it was deployed", || fleet.everywhere(site, |host| fleet.script(site, host, "bad.sh")))?;
     match site.emergency() {
         Some(draft) => show_emergency(site, fleet, &draft),
         None => Ok(()),
@@ -118,7 +111,6 @@ fn show_emergency(site: &Site, fleet: &Fleet, draft: &Path) -> Done {
     step("emergency", || fleet.emergency(site, draft, site.wanted()))?;
     step("it is out of danger", || {
         fleet.everywhere(&site.hosts, |host| fleet.script(host, site.after_emergency(host)))
-        fleet.everywhere(site, |host| fleet.script(site, host, site.after_emergency(host)))
     })
 }
 

@@ -36,8 +36,33 @@ fn keeps_the_contract(name: &str) {
 }
 
 #[test]
+fn config_keeps_the_contract() {
+    keeps_the_contract("config");
+}
+
+#[test]
 fn files_keeps_the_contract() {
     keeps_the_contract("files");
+}
+
+#[test]
+fn http_keeps_the_contract() {
+    keeps_the_contract("http");
+}
+
+#[test]
+fn log_scan_keeps_the_contract() {
+    keeps_the_contract("log-scan");
+}
+
+#[test]
+fn metrics_keeps_the_contract() {
+    keeps_the_contract("metrics");
+}
+
+#[test]
+fn notify_keeps_the_contract() {
+    keeps_the_contract("notify");
 }
 
 #[test]
@@ -51,11 +76,11 @@ fn sqlite_keeps_the_contract() {
 }
 
 #[test]
-fn config_keeps_the_contract() {
-    keeps_the_contract("config");
+fn tcp_keeps_the_contract() {
+    keeps_the_contract("tcp");
 }
 
 #[test]
-fn http_keeps_the_contract() {
-    keeps_the_contract("http");
+fn traffic_keeps_the_contract() {
+    keeps_the_contract("traffic");
 }

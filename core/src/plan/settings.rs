@@ -251,6 +251,10 @@ impl Reading<'_> {
             "minProperties" => schema.keys.least = Some(value.as_u64().ok_or_else(wrong)?),
             "maxProperties" => schema.keys.most = Some(value.as_u64().ok_or_else(wrong)?),
             "$ref" => self.reference(schema, value.as_str().ok_or_else(wrong)?, at, depth)?,
+            // Draft 7 has no other way to say something beside a reference.
+            "allOf" if sole_reference(value).is_some() => {
+                self.reference(schema, sole_reference(value).ok_or_else(wrong)?, at, depth)?;
+            }
             // These say something about values without forbidding any.
             "$schema" | "$id" | "$comment" | "title" | "default" | "examples" | "deprecated" => {}
             "definitions" | "$defs" => {}
@@ -272,6 +276,14 @@ impl Reading<'_> {
             schema.description = description;
         }
         Ok(())
+    }
+}
+
+/// Of a list with one schema that is nothing but a reference.
+fn sole_reference(value: &Json) -> Option<&str> {
+    match value.as_array()?.as_slice() {
+        [Json::Object(only)] if only.len() == 1 => only.get("$ref")?.as_str(),
+        _ => None,
     }
 }
 
@@ -337,6 +349,15 @@ mod tests {
 
     #[test]
     fn references_and_words() {
+        let beside =
+            closed(&json!({ "a": { "allOf": [{ "$ref": "#/definitions/x" }], "description": "mine" } }));
+        let twice = json!({ "a": { "allOf": [{ "$ref": "#/definitions/x" }, { "minLength": 1 }] } });
+        for (mut schema, is_read) in [(beside, true), (closed(&twice), false)] {
+            schema["definitions"] = json!({ "x": { "type": "string" } });
+            let read = Schema::parse(&schema).map(|schema| schema.properties["a"].kinds.clone());
+            assert_eq!(read.is_ok(), is_read, "{read:?}");
+            assert!(read.is_err() || read == Ok(vec![Kind::Text]), "{read:?}");
+        }
         let mut schema = closed(&json!({ "a": { "$ref": "#/definitions/x", "description": "mine" } }));
         schema["definitions"] = json!({ "x": { "oneOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] } });
         let schema = Schema::parse(&schema).unwrap();

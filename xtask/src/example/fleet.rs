@@ -180,12 +180,6 @@ impl Fleet {
     }
 
     pub(crate) fn undo(&self, site: &Site, rollout: &str, finished: usize) -> Result<(), String> {
-            false => Err(format!("it ended with {}, and should with {wanted}\n{}", output.status, tail(&output))),
-        }
-    }
-
-    pub(crate) fn undo(&self, site: &Site, rollout: &str) -> Result<(), String> {
-        let finished = site.hosts.len() - usize::from(site.fails_on.is_some());
         let finished = finished.to_string();
         let words = ["undo", rollout, "--reason", "the example shows it", "--confirm", &finished];
         let output = said(&mut self.sternway(&site.signers[0], &words))?;

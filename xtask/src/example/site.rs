@@ -102,8 +102,6 @@ impl Site {
     pub(crate) fn plans(&self) -> Result<Vec<PathBuf>, String> {
         let folder = folder(&self.name);
         let entries = std::fs::read_dir(&folder).map_err(|cause| format!("{}: {cause}", folder.display()))?;
-        let entries =
-            std::fs::read_dir(&folder).map_err(|cause| format!("{}: {cause}", folder.display()))?;
         let mut plans: Vec<PathBuf> = entries
             .flatten()
             .map(|entry| entry.path())
@@ -129,7 +127,6 @@ impl Site {
         let text = std::fs::read_to_string(&path).map_err(|cause| format!("{}: {cause}", path.display()))?;
         let versions: Versions =
             toml::from_str(&text).map_err(|cause| format!("{}: {cause}", path.display()))?;
-        let versions: Versions = toml::from_str(&text).map_err(|cause| format!("{}: {cause}", path.display()))?;
         Ok(versions.from)
     }
 

@@ -315,6 +315,7 @@ esac
     #[test]
     fn a_docker_that_does_not_answer_is_an_error_with_its_reason() {
         let host = host();
+        host.programs.add("docker-compose", "echo 'services: {}'");
         host.programs.add("docker", "echo 'Cannot connect to the Docker daemon' >&2; exit 1");
         let error = all(&host).unwrap_err();
         let cause = std::error::Error::source(&error).unwrap().to_string();

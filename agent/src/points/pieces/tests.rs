@@ -180,6 +180,7 @@ fn host() -> Host {
     host.programs
         .add("systemctl", "printf 'LoadState=loaded\\nActiveState=active\\nUnitFileState=static\\n'");
     host.programs.add("docker", "[ \"$1\" = ps ] || exit 1");
+    host.programs.add("docker-compose", "echo 'services: {}'");
     host.programs.add("dpkg-query", "printf 'ii \\tadduser\\t3\\n'");
     host.programs.add("dump-it", "printf dumped");
     host
@@ -212,6 +213,7 @@ fn a_full_point_holds_everything_and_every_other_kind_its_part() {
         extras,
         [
             "unit/agora.service.state: active static",
+            "compose/srv_agora_compose.yaml.resolved.yaml: as Docker resolves it",
             "compose/srv_agora_compose.yaml.containers.json: no container runs",
             "flags/etc_agora_flags.json.keys: 1 key",
             "environment/etc_default_agora.keys: 1 key",
@@ -221,7 +223,7 @@ fn a_full_point_holds_everything_and_every_other_kind_its_part() {
         ]
     );
     let (paths, extras) = taken(&host, Kind::Config, None);
-    assert_eq!((paths.len(), extras.len()), (4, 3), "{paths:?} {extras:?}");
+    assert_eq!((paths.len(), extras.len()), (4, 4), "{paths:?} {extras:?}");
     assert!(!paths.iter().any(|path| path.starts_with("files")), "{paths:?}");
     assert!(
         !extras.iter().any(|extra| extra.contains("database") || extra.contains("containers")),
