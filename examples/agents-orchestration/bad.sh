@@ -5,7 +5,7 @@ wrong() { echo "not as deployed: $*" >&2; exit 1; }
 
 sh "$here/evidence.sh" > /srv/evidence/now || wrong "it cannot be looked at"
 diff /srv/evidence/bad /srv/evidence/now >&2 || wrong "files differ"
-[ "$(cd /opt/agents && runuser -u agents -- git describe --tags --dirty)" = v1.1.0-dirty ] || wrong "the code"
+[ "$(cd /opt/agents && runuser -u www-data -- git describe --tags --dirty)" = v1.1.0-dirty ] || wrong "the code"
 ! /opt/agents/.venv/bin/python -B -c 'import agentkit' 2>/dev/null || wrong "its dependencies work"
 ! jq . /opt/agents/config/agents.json >/dev/null 2>&1 || wrong "its configuration can be read"
 ! jq . /opt/agents/artifacts/workflow-state.json >/dev/null 2>&1 || wrong "its state can be read"

@@ -3,7 +3,7 @@
 # it depends on, configuration, and state.
 set -eu
 here=$(dirname "$(readlink -f "$0")")
-as_agents() { runuser -u agents -- "$@"; }
+as_agents() { runuser -u www-data -- "$@"; }
 cd /opt/agents
 
 # Code: the new version, mended in place when it did not start.
@@ -25,7 +25,7 @@ truncate --size 41 artifacts/workflow-state.json
 truncate --size 300 artifacts/history.jsonl
 systemctl stop agent-orchestration
 echo '{"workflows_ok": 12, "workflows_failed": 90000}' > /var/lib/agents/metrics.json
-chown agents:agents /var/lib/agents/metrics.json
+chown www-data:www-data /var/lib/agents/metrics.json
 now=$(date --utc +%Y-%m-%dT%H:%M:%S.000+00:00)
 for number in $(seq 500); do
     echo "$now ERROR workflow $number: no module named agentkit_native"

@@ -3,7 +3,7 @@
 set -eu
 export GIT_OPTIONAL_LOCKS=0
 cd /opt/agents
-as_agents() { runuser -u agents -- "$@"; }
+as_agents() { runuser -u www-data -- "$@"; }
 echo "commit $(as_agents git rev-parse HEAD) on $(as_agents git branch --show-current)"
 as_agents git diff HEAD
 find . \( -path ./.git -o -path ./logs -o -name __pycache__ \) -prune -o \

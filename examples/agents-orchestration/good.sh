@@ -2,7 +2,7 @@
 # Exits 0 when the host is as 1.0.0 was; says what is not.
 here=$(dirname "$(readlink -f "$0")")
 cd /opt/agents || exit 1
-as_agents() { runuser -u agents -- "$@"; }
+as_agents() { runuser -u www-data -- "$@"; }
 wrong() { echo "not well: $*" >&2; exit 1; }
 
 [ "$(as_agents git describe --tags)" = v1.0.0 ] || wrong "the code is $(as_agents git describe --tags)"
@@ -11,7 +11,7 @@ as_agents git diff --quiet HEAD || wrong "the code differs from its commit"
 installed=$(.venv/bin/pip --disable-pip-version-check freeze --exclude pip --exclude setuptools | tr '\n' ' ')
 [ "$installed" = "agentkit==1.4.0 promptbook==1.2.0 " ] || wrong "installed is $installed"
 .venv/bin/python -B -c 'from orchestration.coordinator import AgentCoordinator' || wrong "the coordinator cannot be imported"
-[ "$(stat -c %U .venv orchestration config/agents.json artifacts logs | sort -u)" = agents ] ||
+[ "$(stat -c %U .venv orchestration config/agents.json artifacts logs | sort -u)" = www-data ] ||
     wrong "somebody else owns part of it"
 sha256sum --quiet --check /srv/evidence/good || wrong "configuration or artifacts differ"
 

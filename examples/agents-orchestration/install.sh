@@ -3,13 +3,12 @@
 # host anew.
 set -eu
 here=$(dirname "$(readlink -f "$0")")
-as_agents() { runuser -u agents -- "$@"; }
+as_agents() { runuser -u www-data -- "$@"; }
 
-id agents >/dev/null 2>&1 || useradd --system --home-dir /opt/agents --no-create-home agents
 systemctl stop agent-orchestration 2>/dev/null || true
 rm -rf /opt/agents /opt/agents.* /srv/agents /srv/upstream /srv/wheels /srv/evidence /var/lib/agents /etc/agents
 mkdir -p /opt/agents /srv/agents/releases /srv/upstream /srv/wheels /srv/evidence /var/lib/agents /etc/agents
-chown agents:agents /opt/agents /srv/agents /srv/agents/releases /srv/upstream /var/lib/agents
+chown www-data:www-data /opt/agents /srv/agents /srv/agents/releases /srv/upstream /var/lib/agents
 
 # Both versions stand upstream (a folder here, for lack of a network); only the
 # good one is deployed.
@@ -18,7 +17,7 @@ git_of() { as_agents git -C /srv/upstream/work -c user.name=ada -c user.email=ad
 as_agents git init --quiet --initial-branch main /srv/upstream/work
 for version in 1.0.0 1.1.0; do
     cp -R "$here/host/$version/." /srv/upstream/work/
-    chown -R agents:agents /srv/upstream/work
+    chown -R www-data:www-data /srv/upstream/work
     git_of add --all
     git_of commit --quiet --message "Agents $version"
     git_of tag --annotate --message "Agents $version" "v$version"
@@ -31,7 +30,7 @@ as_agents /opt/agents/.venv/bin/pip --quiet --disable-pip-version-check --no-cac
     --no-index --find-links /srv/wheels --requirement /opt/agents/requirements.txt
 cp -R "$here/host/state/." /opt/agents/
 mkdir -p /opt/agents/logs
-chown -R agents:agents /opt/agents
+chown -R www-data:www-data /opt/agents
 
 # Blue and green: a folder for each release, and a link to the one in use.
 sh "$here/release.sh" 1.0.0

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Exits 0 when the planner is that of 1.0.0 and everything else is as deployed.
 cd /opt/agents || exit 1
-as_agents() { runuser -u agents -- "$@"; }
+as_agents() { runuser -u www-data -- "$@"; }
 wrong() { echo "not as it should be: $*" >&2; exit 1; }
 export GIT_OPTIONAL_LOCKS=0
 [ "$(as_agents git describe --tags)" = v1.1.0 ] || wrong "the commit moved to $(as_agents git describe --tags)"
