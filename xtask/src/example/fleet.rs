@@ -128,11 +128,12 @@ impl Fleet {
         let inventory = text(&self.inventory);
         let (first, others) = site.signers.split_first().ok_or("nobody signs")?;
         self.wait_for_all(site)?;
-        told(&mut self.sternway(first, &["sign", &plan, "--fleet", &inventory, "--out", &sealed]))?;
-        for other in others {
-            told(&mut self.sternway(other, &["sign", &sealed]))?;
-        }
         let hosts = hosts.to_string();
+        let seal = ["sign", &plan, "--fleet", &inventory, "--out", &sealed, "--confirm", &hosts];
+        told(&mut self.sternway(first, &seal))?;
+        for other in others {
+            told(&mut self.sternway(other, &["sign", &sealed, "--confirm", &hosts]))?;
+        }
         let output = said(&mut self.sternway(first, &["launch", &sealed, "--confirm", &hosts, "--json"]))?;
         if output.status.code() != Some(wanted) {
             return Err(format!(
