@@ -1,0 +1,1 @@
+"""Discussions of several agents, led by a moderator."""

@@ -1,0 +1,3 @@
+"""What comes after what."""
+
+NEXT = {"agenda": "discussion", "discussion": "summary", "summary": None}

@@ -1,0 +1,3 @@
+"""What a person is asked."""
+
+APPROVALS = ("topic", "continuation", "report")
