@@ -64,8 +64,11 @@ class Ledger:
             if entry["kept"]:
                 shutil.copy2(entry["kept"], f"{path}.back")
                 os.replace(f"{path}.back", path)
-            else:
-                path.unlink(missing_ok=True)
+            elif path.exists():
+                # What was added since stays readable for people.
+                aside = DATA / ".undone" / path.name
+                aside.parent.mkdir(exist_ok=True)
+                os.replace(path, aside)
         count = len(self.entries)
         shutil.rmtree(self.folder, ignore_errors=True)
         return count
