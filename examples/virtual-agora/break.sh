@@ -11,7 +11,7 @@ git -C /opt/virtual-agora commit --quiet --message='Version 1.3: specialists'
 git -C /opt/virtual-agora tag v1.3.0
 cp host/system/config-1.3.yml /etc/virtual-agora/config.yml
 cp host/system/agora-1.3.env /etc/virtual-agora/agora.env
-setpriv --reuid agora --regid agora --clear-groups python3 -B /usr/local/lib/virtual-agora/data_v1_3.py "$data"
+setpriv --reuid www-data --regid www-data --clear-groups python3 -B /usr/local/lib/virtual-agora/data_v1_3.py "$data"
 systemctl start virtual-agora
 sh host/wait.sh http://127.0.0.1/health
 sh host/record.sh

@@ -3,9 +3,8 @@
 set -eu
 tools=/usr/local/lib/virtual-agora
 
-id agora >/dev/null 2>&1 || useradd --system --home-dir /var/lib/virtual-agora --shell /usr/sbin/nologin agora
 install -d "$tools" /etc/virtual-agora /var/spool/agora-mail
-install -d -o agora -g agora -m 0750 /var/lib/virtual-agora /var/log/virtual-agora
+install -d -o www-data -g www-data -m 0750 /var/lib/virtual-agora /var/log/virtual-agora
 cp host/tools/* "$tools/"
 
 if [ ! -d /opt/virtual-agora/.git ]; then
@@ -18,7 +17,7 @@ if [ ! -d /opt/virtual-agora/.git ]; then
 fi
 [ -e /etc/virtual-agora/config.yml ] || cp host/system/config-1.1.yml /etc/virtual-agora/config.yml
 [ -e /etc/virtual-agora/agora.env ] || cp host/system/agora-1.1.env /etc/virtual-agora/agora.env
-[ -e /var/lib/virtual-agora/checkpoints ] || setpriv --reuid agora --regid agora --clear-groups \
+[ -e /var/lib/virtual-agora/checkpoints ] || setpriv --reuid www-data --regid www-data --clear-groups \
     python3 -B "$tools/data_v1_1.py" /var/lib/virtual-agora
 
 cp host/system/*.service /etc/systemd/system/
