@@ -12,7 +12,8 @@ use crate::bindings::exports::sternway::step::lifecycle::Guest;
 use crate::bindings::sternway::step::types as wire;
 use crate::{Error, Failure, Invocation, Plugin};
 
-pub use world::{Model, Service, UnitModel, World};
+use host::in_phase;
+pub use world::{Model, Phase, Service, UnitModel, World};
 
 /// What a call throws where the agent is to die.
 #[derive(Debug, Clone, Copy)]
@@ -126,7 +127,9 @@ pub fn undo_alone<P: Plugin>(
     let state = crate::guest::encode(prepared)?;
     let looked = wire::Looked { findings: vec![], actions: vec![], state: state.clone() };
     let prepared = wire::Prepared { summary: String::new(), state };
-    let ended = <P as Guest>::undo(invocation(settings, None, 1), looked, prepared).map(|_| ());
+    let ended =
+        in_phase(Phase::Changing, <P as Guest>::undo)(invocation(settings, None, 1), looked, prepared)
+            .map(|_| ());
     host::leave();
     ended
 }
@@ -136,7 +139,7 @@ fn phases<P: Plugin>(on: &Invocation, notes: &mut Notes, goal: Goal) -> Result<(
         return Ok(());
     }
     if notes.looked.is_none() {
-        let looked = <P as Guest>::look(on.clone())?;
+        let looked = in_phase(Phase::Reading, <P as Guest>::look)(on.clone())?;
         if let Some(finding) = looked.findings.iter().find(|finding| finding.blocking) {
             return Err(Error::invalid(&finding.code, &finding.message).into());
         }
@@ -144,16 +147,17 @@ fn phases<P: Plugin>(on: &Invocation, notes: &mut Notes, goal: Goal) -> Result<(
     }
     let looked = notes.looked.clone().expect("looked above");
     if notes.prepared.is_none() {
-        notes.prepared = Some(<P as Guest>::prepare(on.clone(), looked.clone())?);
+        notes.prepared = Some(in_phase(Phase::Staging, <P as Guest>::prepare)(on.clone(), looked.clone())?);
     }
     let prepared = notes.prepared.clone().expect("prepared above");
     if goal == Goal::GivenUp && on.attempt > 1 {
-        return <P as Guest>::undo(on.clone(), looked, prepared).map(|_| ());
+        return in_phase(Phase::Changing, <P as Guest>::undo)(on.clone(), looked, prepared).map(|_| ());
     }
     if !notes.applied {
         host::disturb(|world| &mut world.meddles);
-        let outcome = <P as Guest>::apply(on.clone(), looked.clone(), prepared.clone())?;
-        for proof in <P as Guest>::verify(on.clone(), outcome)? {
+        let outcome =
+            in_phase(Phase::Changing, <P as Guest>::apply)(on.clone(), looked.clone(), prepared.clone())?;
+        for proof in in_phase(Phase::Reading, <P as Guest>::verify)(on.clone(), outcome)? {
             assert_eq!(proof.verdict, wire::Verdict::Pass, "{proof:?}");
         }
         notes.applied = true;
@@ -161,7 +165,7 @@ fn phases<P: Plugin>(on: &Invocation, notes: &mut Notes, goal: Goal) -> Result<(
         host::disturb(|world| &mut world.writes);
     }
     if goal == Goal::Undone && !notes.undone {
-        <P as Guest>::undo(on.clone(), looked, prepared)?;
+        in_phase(Phase::Changing, <P as Guest>::undo)(on.clone(), looked, prepared)?;
         notes.undone = true;
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::kill;
-use super::world::World;
+use super::world::{Phase, World};
 use crate::Error;
 
 pub use crate::bindings::sternway::host::errors;
@@ -29,8 +29,52 @@ pub(super) fn disturb(which: impl FnOnce(&mut World) -> &mut BTreeMap<String, St
     });
 }
 
+/// `phase` may do no more than this, from here on.
+pub(super) fn in_phase<F>(may: Phase, phase: F) -> F {
+    WORLD.with_borrow_mut(|world| world.phase = may);
+    phase
+}
+
+/// What a call may do to the world, by its name.
+fn is_within(phase: Phase, name: &str) -> bool {
+    let is_note = name.starts_with("journal.");
+    let is_stage = ["files.stage", "points.stage", "programs.stage", "files.discard", "files.keep-copy"]
+        .iter()
+        .any(|stage| name.starts_with(stage));
+    let reads = [
+        "files.get",
+        "files.read",
+        "files.names",
+        "files.find",
+        "points.",
+        "services.get",
+        "services.lines",
+        "systemd.get",
+        "systemd.lines",
+        "programs.has",
+        "programs.ask",
+        "sockets.probe",
+        "sockets.ask",
+        "databases.inspect",
+        "databases.ask",
+        "http.",
+        "clusters.",
+    ];
+    let only_reads = !is_stage && reads.iter().any(|read| name.starts_with(read));
+    match phase {
+        Phase::Reading => only_reads,
+        Phase::Staging => only_reads || is_stage || is_note,
+        Phase::Changing => true,
+    }
+}
+
 /// One host call: counted, named, and perhaps the last.
+///
+/// # Panics
+/// The phase may not do it, as a host would say too.
 fn call<T>(name: &str, act: impl FnOnce(&mut World) -> T) -> T {
+    let phase = WORLD.with_borrow(|world| world.phase);
+    assert!(is_within(phase, name), "{name} is called where a plugin may only be {phase:?}");
     let (before, after) = WORLD.with_borrow_mut(|world| {
         let here = world.kill.filter(|(call, _)| *call == world.calls);
         world.calls += 1;

@@ -57,8 +57,22 @@ pub struct World {
     pub calls: usize,
     /// Their names.
     pub log: Vec<String>,
+    /// What the phase under way may do.
+    pub phase: Phase,
     /// The call to die at, and whether after its effect.
     pub kill: Option<(usize, bool)>,
+}
+
+/// What a plugin may do in a phase.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// `look`, `verify`.
+    Reading,
+    /// `prepare`.
+    Staging,
+    /// `apply`, `undo`.
+    #[default]
+    Changing,
 }
 
 /// One service.
