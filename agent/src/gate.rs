@@ -395,10 +395,17 @@ impl Gate {
 
     /// To read, either of the two powers over files will do.
     fn check_reading(&self, call: &str, scope: Option<&str>) -> Result<(), HostError> {
-        match self.check_grant(FILES_READ, call, scope) {
-            Ok(()) => Ok(()),
-            Err(_) => self.check_grant(FILES, call, scope),
+        if self.check_grant(FILES_READ, call, scope).is_ok() {
+            return Ok(());
         }
+        self.check_grant(FILES, call, scope).map_err(|denied| HostError {
+            message: format!(
+                "{}; {}",
+                denied.message,
+                policy::granted_in_words(FILES_READ, &self.parts.grants)
+            ),
+            ..denied
+        })
     }
 
     fn check_grant(&self, power: &str, call: &str, scope: Option<&str>) -> Result<(), HostError> {

@@ -430,7 +430,8 @@ fn is_within(name: &str, only: &str) -> bool {
 fn names_denial(because: Option<&Failed>, trial: &str) -> bool {
     let power = trial.strip_prefix("grant:").unwrap_or(trial);
     because.is_some_and(|failed| {
-        failed.code.ends_with("/outside-grant") && failed.message.contains(&format!("{power}."))
+        let named = [format!("{power}."), format!("granted for {power}:")];
+        failed.code.ends_with("/outside-grant") && named.iter().any(|named| failed.message.contains(named))
     })
 }
 

@@ -65,12 +65,19 @@ pub(super) fn check(
         return Ok(());
     }
     let wanted = wanted.map_or_else(String::new, |wanted| format!(" on `{}`", shown(wanted)));
-    let granted = if scopes.is_empty() { "nothing".to_owned() } else { list(&scopes) };
     Err(HostError::new(
         ErrorKind::Denied,
         &format!("{power}/outside-grant"),
-        format!("{call}{wanted} is not {whose}; granted for {power}: {granted}"),
+        format!("{call}{wanted} is not {whose}; {}", granted_in_words(power, grants)),
     ))
+}
+
+/// `granted for files: nothing`
+pub(super) fn granted_in_words(power: &str, grants: &[Grant]) -> String {
+    let of_power = grants.iter().filter(|grant| grant.power == power);
+    let scopes: Vec<&str> = of_power.flat_map(|grant| grant.scopes.iter().map(String::as_str)).collect();
+    let granted = if scopes.is_empty() { "nothing".to_owned() } else { list(&scopes) };
+    format!("granted for {power}: {granted}")
 }
 
 pub(super) fn check_host(

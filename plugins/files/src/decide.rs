@@ -103,8 +103,13 @@ pub(crate) fn finding_no_tree(path: &str) -> Finding {
 }
 
 /// What a copy with its change comes to: something to do, or a finding.
-pub(crate) fn copy(path: &str, change: &Change, names: &[String]) -> Result<Action, Finding> {
+/// `is_begun`: an earlier try of this step was here.
+pub(crate) fn copy(path: &str, change: &Change, names: &[String], is_begun: bool) -> Result<Action, Finding> {
     match change {
+        Change::PutBack(suffix) if names.is_empty() && is_begun => Err(Finding::note(
+            "files/put-back-already",
+            format!("nothing in {path} ends with {suffix} any more"),
+        )),
         Change::PutBack(suffix) if names.is_empty() => Err(Finding::blocking(
             "files/no-copies",
             format!("nothing in {path} ends with {suffix}: there is nothing to put back"),
@@ -221,10 +226,11 @@ mod tests {
     #[test]
     fn nothing_to_put_back_refuses_and_nothing_to_clear_does_not() {
         let back = Change::PutBack(".backup".to_owned());
-        assert!(copy("/a", &back, &[]).unwrap_err().blocking);
-        assert!(!copy("/a", &Change::Clear(vec![".log".to_owned()]), &[]).unwrap_err().blocking);
+        assert!(copy("/a", &back, &[], false).unwrap_err().blocking);
+        assert!(!copy("/a", &back, &[], true).unwrap_err().blocking);
+        assert!(!copy("/a", &Change::Clear(vec![".log".to_owned()]), &[], false).unwrap_err().blocking);
         let names: Vec<String> = (0..7).map(|number| format!("{number}.backup")).collect();
-        let action = copy("/a", &back, &names).unwrap();
+        let action = copy("/a", &back, &names, false).unwrap();
         assert_eq!(action.summary, "put 7 kept copies back in /a");
         assert!(action.before.unwrap().ends_with("4.backup and 2 more"));
     }

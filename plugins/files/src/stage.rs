@@ -19,7 +19,11 @@ pub(crate) fn look(task: &Task) -> Result<Vec<Result<Action, Finding>>, Error> {
     }
     for copy in &task.copies {
         seen.push(match names(copy) {
-            Ok(names) => decide::copy(&copy.path, &copy.change, &names),
+            Ok(names) => {
+                // After a crash the old tree waits at the side, and nothing is left to do.
+                let is_begun = names.is_empty() && files::get_attributes(Place::Side, &copy.path)?.is_some();
+                decide::copy(&copy.path, &copy.change, &names, is_begun)
+            }
             // Nothing there, or no directory.
             Err(error) if matches!(error.kind, Kind::NotFound | Kind::Conflict) => {
                 Err(decide::finding_no_tree(&copy.path))

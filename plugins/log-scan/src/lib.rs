@@ -26,9 +26,14 @@ use crate::settings::Task;
 #[derive(Debug)]
 pub struct LogScan;
 
-/// How long each file was when the step was looked at; none when it was not there.
+/// What the step found, and when it began to watch.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Sizes(BTreeMap<String, Option<u64>>);
+pub struct Seen {
+    /// How long each file was when the step was looked at; none when it was not there.
+    sizes: BTreeMap<String, Option<u64>>,
+    /// Known once it was applied. The journal cannot be asked in `verify`.
+    began_ms: Option<u64>,
+}
 
 /// What the host reads of a file at once.
 const TAIL_BYTES_MAX: u32 = 4 * 1024 * 1024;
@@ -40,7 +45,7 @@ const BEGAN: &str = "began";
 
 impl Plugin for LogScan {
     type Settings = Settings;
-    type State = Sizes;
+    type State = Seen;
 
     fn manifest() -> Manifest {
         Manifest {
@@ -65,15 +70,15 @@ impl Plugin for LogScan {
         }
     }
 
-    fn look(on: &Step<Settings>) -> Result<Looked<Sizes>, Error> {
+    fn look(on: &Step<Settings>) -> Result<Looked<Seen>, Error> {
         let task = on.settings.task()?;
-        let mut looked = Looked { findings: vec![], actions: vec![], state: Sizes::default() };
+        let mut looked = Looked { findings: vec![], actions: vec![], state: Seen::default() };
         for path in &task.files {
             let there = files::get_attributes(Place::Live, path)?;
             if there.is_none() {
                 looked.findings.push(Finding::note("log-scan/no-file", format!("{path} is not there yet")));
             }
-            looked.state.0.insert(path.clone(), there.map(|there| there.bytes));
+            looked.state.sizes.insert(path.clone(), there.map(|there| there.bytes));
             looked.actions.push(action(path));
         }
         for name in &task.units {
@@ -86,15 +91,15 @@ impl Plugin for LogScan {
         Ok(looked)
     }
 
-    fn prepare(_on: &Step<Settings>, sizes: Sizes) -> Result<Prepared<Sizes>, Error> {
-        Ok(Prepared { summary: "nothing to stage".into(), state: sizes })
+    fn prepare(_on: &Step<Settings>, seen: Seen) -> Result<Prepared<Seen>, Error> {
+        Ok(Prepared { summary: "nothing to stage".into(), state: seen })
     }
 
-    fn apply(on: &Step<Settings>, sizes: Sizes) -> Result<Outcome<Sizes>, Failure> {
+    fn apply(on: &Step<Settings>, seen: Seen) -> Result<Outcome<Seen>, Failure> {
         let task = on.settings.task()?;
         let began_ms: u64 = memory::first(BEGAN, control::now_ms())?;
         loop {
-            let counts = scan(&task, &sizes, began_ms)?;
+            let counts = scan(&task, &seen, began_ms)?;
             let bad: Vec<&(String, Count)> =
                 counts.iter().filter(|(_, count)| count.verdict(task.max) == Verdict::Fail).collect();
             if !bad.is_empty() {
@@ -105,7 +110,7 @@ impl Plugin for LogScan {
                 return Ok(Outcome {
                     changed: false,
                     summary: told(&counts.iter().collect::<Vec<_>>()),
-                    state: sizes,
+                    state: Seen { began_ms: Some(began_ms), ..seen },
                 });
             }
             progress::report("watch", watched_ms, Some(task.wait_ms), "ms");
@@ -115,27 +120,27 @@ impl Plugin for LogScan {
         }
     }
 
-    fn verify(on: &Step<Settings>, sizes: Sizes) -> Result<Vec<Verification>, Error> {
+    fn verify(on: &Step<Settings>, seen: Seen) -> Result<Vec<Verification>, Error> {
         let task = on.settings.task()?;
-        let began_ms = memory::recall(BEGAN)?.unwrap_or_else(control::now_ms);
-        let counts = scan(&task, &sizes, began_ms)?;
+        let began_ms = seen.began_ms.unwrap_or_else(control::now_ms);
+        let counts = scan(&task, &seen, began_ms)?;
         for line in counts.iter().flat_map(|(_, count)| &count.evidence) {
             log::write(Level::Warn, line);
         }
         Ok(counts.iter().map(|(log, count)| count.proof(log, task.max)).collect())
     }
 
-    fn undo(_on: &Step<Settings>, sizes: Sizes) -> Result<Outcome<Sizes>, Failure> {
-        Ok(Outcome { changed: false, summary: "nothing was done".into(), state: sizes })
+    fn undo(_on: &Step<Settings>, seen: Seen) -> Result<Outcome<Seen>, Failure> {
+        Ok(Outcome { changed: false, summary: "nothing was done".into(), state: seen })
     }
 }
 
 /// Each log by its name, with what it has to say.
-fn scan(task: &Task, sizes: &Sizes, began_ms: u64) -> Result<Vec<(String, Count)>, Error> {
+fn scan(task: &Task, seen: &Seen, began_ms: u64) -> Result<Vec<(String, Count)>, Error> {
     let since_ms = began_ms.saturating_sub(task.within_ms);
     let mut counts = Vec::new();
     for path in &task.files {
-        let bytes_before = sizes.0.get(path).copied().flatten().unwrap_or(0);
+        let bytes_before = seen.sizes.get(path).copied().flatten().unwrap_or(0);
         counts.push((path.clone(), file(task, path, bytes_before, since_ms)?));
     }
     for name in &task.units {

@@ -223,7 +223,7 @@ fn a_full_point_holds_everything_and_every_other_kind_its_part() {
         ]
     );
     let (paths, extras) = taken(&host, Kind::Config, None);
-    assert_eq!((paths.len(), extras.len()), (4, 4), "{paths:?} {extras:?}");
+    assert_eq!((paths.len(), extras.len()), (4, 3), "{paths:?} {extras:?}");
     assert!(!paths.iter().any(|path| path.starts_with("files")), "{paths:?}");
     assert!(
         !extras.iter().any(|extra| extra.contains("database") || extra.contains("containers")),
