@@ -41,5 +41,6 @@ cp "$here/host/system/agents-console.conf" /etc/nginx/sites-enabled/
 systemctl daemon-reload
 systemctl reset-failed agent-orchestration 2>/dev/null || true
 systemctl enable --quiet --now agent-orchestration
+systemctl enable --quiet nginx
 systemctl restart nginx
 (cd /opt/agents && sha256sum config/*.json artifacts/*) > /srv/evidence/good
