@@ -23,6 +23,7 @@ done
 systemctl daemon-reload
 for service in gateway p2p agents rag; do systemctl restart "aivillage-$service" 2>/dev/null || true; done
 touch /var/lib/pager/deployed
+: > /var/lib/visitor/seen
 tries=50
 until systemctl is-failed --quiet aivillage-agents && curl -s -o /dev/null http://127.0.0.1:8000/health; do
   tries=$((tries - 1))

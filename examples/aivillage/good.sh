@@ -45,6 +45,8 @@ if [ -e /var/lib/pager/deployed ]; then
   told 'any(.kind == "mail" and (.notice.text | test("back at 2.3")))' || not 'no mail of the end'
   grep -q restored /var/lib/pager/status || not "the status page says: $(cat /var/lib/pager/status)"
   [ -s /var/backups/aivillage/before-rollback.dump ] || not 'the bad database was not kept'
+  grep -q '^503 System maintenance in progress' /var/lib/visitor/seen || not 'no visitor saw the maintenance page'
+  sed '1,/^503/d' /var/lib/visitor/seen | grep -v '^503 System maintenance\|^200 ' | sort | uniq -c | grep . && not 'visitors saw something else after the page'
   ls /var/backups/aivillage/incident-*/journal.txt >/dev/null 2>&1 || not 'logs of the incident were not kept'
 fi
 exit $wrong

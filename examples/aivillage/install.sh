@@ -36,7 +36,10 @@ install -d /usr/local/lib/pager /var/lib/pager
 install -m 0644 "$host/pager/recorder.py" /usr/local/lib/pager
 install -m 0644 "$host/pager/pager.service" /etc/systemd/system
 install -m 0755 "$host/keep-logs.sh" /usr/local/sbin/aivillage-keep-logs
-rm -f /var/lib/pager/notices.jsonl /var/lib/pager/deployed
+install -d /usr/local/lib/visitor
+install -m 0755 "$host/visitor/visitor.sh" /usr/local/lib/visitor
+install -m 0644 "$host/visitor/visitor.service" /etc/systemd/system
+rm -f /var/lib/pager/notices.jsonl /var/lib/pager/deployed /var/lib/visitor/seen
 echo 'all is well' > /var/lib/pager/status
 
 # The web server in front.
@@ -50,7 +53,7 @@ cp -R config/systemd/. /etc/systemd/system
 systemctl daemon-reload
 systemctl enable --quiet aivillage-gateway aivillage-p2p aivillage-agents aivillage-rag
 systemctl reset-failed 'aivillage-*' 2>/dev/null || true
-systemctl restart pager nginx
+systemctl restart pager nginx visitor
 for service in gateway p2p agents rag; do systemctl start "aivillage-$service"; done
 for port in 8000 8001 8002 8003 9009; do
   tries=50

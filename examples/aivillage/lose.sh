@@ -14,3 +14,4 @@ for service in gateway p2p agents rag; do
     sleep 0.2
   done
 done
+: > /var/lib/visitor/seen
