@@ -76,6 +76,7 @@ fn show(site: &Site, fleet: &Fleet) -> Done {
     step("install", || fleet.everywhere(hosts, |host| fleet.lay_and_install(site, host)))?;
     step("it is well", || fleet.everywhere(hosts, |host| fleet.script(host, "good.sh")))?;
     step("rollback points", || fleet.make_points(site))?;
+    site.fallbacks.iter().filter(|one| one.early).try_for_each(|one| fall_back(site, one, fleet))?;
     step("deployment", || fleet.everywhere(hosts, |host| fleet.script(host, "break.sh")))?;
     step("it is not well", || fleet.everywhere(hosts, |host| fleet.script(host, "bad.sh")))?;
     if let Some(host) = &site.fails_on {
@@ -86,14 +87,14 @@ fn show(site: &Site, fleet: &Fleet) -> Done {
     step("it is well again", || fleet.everywhere(hosts, |host| fleet.script(host, site.after(host))))?;
     step("undo", || fleet.undo(site, &rollout, hosts.len() - failed))?;
     step("as it was deployed", || fleet.everywhere(hosts, |host| fleet.script(host, "bad.sh")))?;
-    site.fallbacks.iter().try_for_each(|fallback| fall_back(site, fallback, fleet))?;
+    site.fallbacks.iter().filter(|one| !one.early).try_for_each(|one| fall_back(site, one, fleet))?;
     match site.emergency() {
         Some(draft) => show_emergency(site, fleet, &draft),
         None => Ok(()),
     }
 }
 
-/// Another plan for what is as it was deployed again.
+/// Another plan, for what was just made worse or is as it was deployed again.
 fn fall_back(site: &Site, fallback: &Fallback, fleet: &Fleet) -> Done {
     let hosts = &fallback.hosts;
     println!("   {}", fallback.summary);

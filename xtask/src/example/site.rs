@@ -43,6 +43,9 @@ pub(crate) struct Fallback {
     /// Those that its plan selects.
     pub(crate) hosts: Vec<String>,
     pub(crate) plan: String,
+    /// Whether it is shown before the deployment, on hosts that are well but for `breaks`.
+    #[serde(default)]
+    pub(crate) early: bool,
     /// The script that makes it worse on a host first.
     pub(crate) breaks: Option<String>,
     /// The script that looks whether a host is as the plan makes it.

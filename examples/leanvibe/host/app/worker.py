@@ -9,6 +9,7 @@ import hive
 import release
 
 BEAT = pathlib.Path("/tmp/beat")
+SETTINGS = json.loads(pathlib.Path("/config", release.SETTINGS).read_text())
 
 
 def do(redis, task):
@@ -31,6 +32,9 @@ while True:
         with hive.Redis() as redis:
             while True:
                 BEAT.touch()
+                if SETTINGS["concurrency"] == 0:  # as configured: nobody works
+                    time.sleep(1)
+                    continue
                 taken = redis("BLPOP", release.QUEUE, 2)
                 if taken:
                     do(redis, json.loads(taken[1]))

@@ -6,6 +6,7 @@ import hive
 
 VERSION = "1.4.2"
 SCHEMA = 1
+SETTINGS = "worker.json"
 QUEUE = "hive:tasks"
 
 

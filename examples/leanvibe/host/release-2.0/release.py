@@ -6,6 +6,7 @@ import hive
 
 VERSION = "2.0.0"
 SCHEMA = 2
+SETTINGS = "orchestrator.json"
 QUEUE = "hive:v2:tasks"
 count = itertools.count(1)
 
