@@ -11,8 +11,8 @@ as_agents git diff --quiet HEAD || wrong "the code differs from its commit"
 installed=$(.venv/bin/pip --disable-pip-version-check freeze --exclude pip --exclude setuptools | tr '\n' ' ')
 [ "$installed" = "agentkit==1.4.0 promptbook==1.2.0 " ] || wrong "installed is $installed"
 .venv/bin/python -B -c 'from orchestration.coordinator import AgentCoordinator' || wrong "the coordinator cannot be imported"
-[ "$(stat -c %U .venv orchestration config/agents.json artifacts logs | sort -u)" = www-data ] ||
-    wrong "somebody else owns part of it"
+other=$(sh "$here/modes.sh" | diff /srv/evidence/good-modes - | grep '^<')
+[ -z "$other" ] || wrong "owners or modes differ, or it is not there: $other"
 sha256sum --quiet --check /srv/evidence/good || wrong "configuration or artifacts differ"
 
 [ "$(systemctl is-active agent-orchestration)" = active ] || wrong "agent-orchestration is not active"

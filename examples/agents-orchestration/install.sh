@@ -44,3 +44,4 @@ systemctl enable --quiet --now agent-orchestration
 systemctl enable --quiet nginx
 systemctl restart nginx
 (cd /opt/agents && sha256sum config/*.json artifacts/*) > /srv/evidence/good
+sh "$here/modes.sh" > /srv/evidence/good-modes
