@@ -17,7 +17,7 @@ class Nexus:
         words = ["psql", "-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-d", self.config["database"]]
         for name, value in values.items():
             words += ["-v", f"{name}={value}"]
-        done = subprocess.run(words, input=sql, capture_output=True, text=True, timeout=5, check=False)
+        done = subprocess.run(words, input=sql, capture_output=True, text=True, timeout=10, check=False)
         if done.returncode:
             raise RuntimeError(done.stderr.strip() or f"psql ended with {done.returncode}")
         return done.stdout.strip()

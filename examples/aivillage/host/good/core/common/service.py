@@ -12,6 +12,15 @@ from urllib.parse import parse_qs, urlsplit
 LOGS = Path("/var/log/aivillage")
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        # Who asked did not wait for the answer: that is nobody's fault here.
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Service:
     def __init__(self, name, port):
         self.name, self.port, self.routes = name, port, {}
@@ -46,8 +55,7 @@ class Service:
         threading.Thread(target=run, daemon=True).start()
 
     def serve(self):
-        server = ThreadingHTTPServer(("127.0.0.1", self.port), handler(self))
-        server.daemon_threads = True
+        server = Server(("127.0.0.1", self.port), handler(self))
         self.log("INFO", f"serves on port {self.port}")
         server.serve_forever()
 
@@ -87,7 +95,7 @@ def handler(service):
     return Handler
 
 
-def ask(address, body=None, timeout=2):
+def ask(address, body=None, timeout=5):
     """The JSON that another service answers with."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
