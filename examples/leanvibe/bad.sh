@@ -20,5 +20,6 @@ said=$(docker exec "$(container redis)" redis-cli EXISTS hive:contexts)
 [ "$said" = 0 ] || no "the contexts are there"
 [ "$(weights)" = '0 100' ] || no "the weights are $(weights)"
 said=$(systems 6)
-[ "$said" = "2 error
-4 new 2.0.0" ] || no "of 6 users: $said"
+of "$said" error 1 3
+of "$said" 'new 2.0.0' 3 5
+of "$said" 'stable 0.9.8' 0 0

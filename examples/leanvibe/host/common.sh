@@ -67,3 +67,9 @@ systems() {
 }
 
 no() { echo "NO: $*" >&2; exit 1; }
+
+# of SYSTEMS WHO LEAST MOST: so many users were answered by that one.
+of() {
+  count=$(echo "$1" | sed -n "s/^\([0-9]*\) $2\$/\1/p")
+  [ "${count:-0}" -ge "$3" ] && [ "${count:-0}" -le "$4" ] || no "of the users: $1"
+}
