@@ -12,3 +12,4 @@ sh host/record.sh --list | diff .deployed - >&2 || wrong "files are not as they 
 
 set -- $(sh host/ask.sh)
 [ "$1" -gt 5 ] || wrong "only $1 of 100 visitors were not answered well"
+sh host/seen.sh || wrong "visitors saw more than answers, errors of 1.3 and the waiting room"

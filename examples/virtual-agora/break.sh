@@ -14,4 +14,5 @@ cp host/system/agora-1.3.env /etc/virtual-agora/agora.env
 setpriv --reuid www-data --regid www-data --clear-groups python3 -B /usr/local/lib/virtual-agora/data_v1_3.py "$data"
 systemctl start virtual-agora
 sh host/wait.sh http://127.0.0.1/health
+systemctl restart agora-visitors
 sh host/record.sh

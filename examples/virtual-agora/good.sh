@@ -20,6 +20,7 @@ git -C /opt/virtual-agora archive v1.1-stable | tar -x -C "$tag"
 diff -r --exclude=.git --exclude='.sternway-*' "$tag" /opt/virtual-agora >&2 || wrong "the code is not that of v1.1-stable"
 
 [ -e .deployed ] || exit 0
+sh host/seen.sh || wrong "visitors saw more than answers, errors of 1.3 and the waiting room"
 grep -q 'model: stoa-large-2' /etc/virtual-agora/config.yml || wrong "what was changed in the configuration since is lost"
 ! grep -qE 'summarizer|hitl|ecclesia' /etc/virtual-agora/config.yml || wrong "the configuration has keys of 1.3"
 ls /etc/virtual-agora | grep -q '^config\.yml\.' || wrong "no copy of the configuration of 1.3 was kept"

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
@@ -102,8 +103,6 @@ def discuss():
 
 
 class Desk(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
     def do_GET(self):
         if self.path == "/health":
             self.say(200, {"status": "ok", "version": VERSION})
@@ -139,6 +138,11 @@ class Desk(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    # Who was let in is answered before the service ends.
+    daemon_threads = False
+
+
 def main():
     form = "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(filename=LOG, level=logging.INFO, format=form)
@@ -146,9 +150,11 @@ def main():
     agent_factory.make(settings.load(CONFIG))
     checkpoint()
     found = sessions()
-    server = ThreadingHTTPServer(("127.0.0.1", PORT), Desk)
+    server = Server(("127.0.0.1", PORT), Desk)
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     log.info("version %s serves %d sessions", VERSION, len(found))
     server.serve_forever()
+    server.server_close()
 
 
 if __name__ == "__main__":
