@@ -47,7 +47,7 @@ fn write() -> Done {
         println!("{sha256}  {name}.wasm  {} bytes", bytes.len());
         digests.push_str(&format!("{sha256}  {name}.wasm\n"));
         let entry = json!({ "sha256": sha256, "bytes": bytes.len(), "manifest": manifest });
-        catalogue.insert(name.into(), entry);
+        catalogue.insert(name, entry);
     }
     let text = serde_json::to_string_pretty(&Value::Object(catalogue)).map_err(|cause| cause.to_string())?;
     std::fs::write(built().join("catalogue.json"), text + "\n").map_err(|cause| cause.to_string())?;

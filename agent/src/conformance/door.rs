@@ -27,7 +27,7 @@ pub(super) enum What {
 /// What a phase asked and heard.
 #[derive(Debug, Clone)]
 pub(super) enum Event {
-    Call { request: Request, answer: Result<Reply, HostError> },
+    Call { request: Box<Request>, answer: Result<Reply, HostError> },
     Told { what: Told, value: u64 },
 }
 
@@ -127,12 +127,12 @@ impl Door {
     fn replay(&self, state: &mut State, request: &Request) -> Option<Result<Reply, HostError>> {
         let next = state.replayed.as_mut()?.pop_front();
         if let Some(Event::Call { request: recorded, answer }) = &next
-            && recorded == request
+            && **recorded == *request
         {
             return Some(answer.clone());
         }
         let expected = next.as_ref().map_or("nothing more".into(), in_full);
-        let now = Event::Call { request: request.clone(), answer: Ok(Reply::Done) };
+        let now = Event::Call { request: Box::new(request.clone()), answer: Ok(Reply::Done) };
         state.strayed = Some(format!("it made the call {}; at first it was {expected}", in_full(&now)));
         self.die(state);
         Some(Err(gone()))
@@ -161,7 +161,9 @@ impl Interceptor for Door {
                 }
                 What::Fail(kind) => {
                     let answer = Err(injected(kind));
-                    state.events.push(Event::Call { request: request.clone(), answer: answer.clone() });
+                    state
+                        .events
+                        .push(Event::Call { request: Box::new(request.clone()), answer: answer.clone() });
                     return Some(answer);
                 }
                 What::Cancel => self.cancel.cancel(),
@@ -171,7 +173,7 @@ impl Interceptor for Door {
         }
         state.out_of_time.then(|| {
             let answer = Err(injected(ErrorKind::TimedOut));
-            state.events.push(Event::Call { request: request.clone(), answer: answer.clone() });
+            state.events.push(Event::Call { request: Box::new(request.clone()), answer: answer.clone() });
             answer
         })
     }
@@ -190,7 +192,7 @@ impl Interceptor for Door {
             Some((at, What::FailLate(kind))) if at == state.calls => answer.and(Err(injected(kind))),
             _ => answer,
         };
-        state.events.push(Event::Call { request: request.clone(), answer: answer.clone() });
+        state.events.push(Event::Call { request: Box::new(request.clone()), answer: answer.clone() });
         answer
     }
 

@@ -145,6 +145,7 @@ fn hard_links_stay_one_file_and_holes_stay_holes() {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "what is left out is said")]
 fn attributes_and_owners_come_along_when_they_can() {
     let host = Host::new();
     let file = host.at("from/app/bin/run");
