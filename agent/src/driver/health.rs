@@ -10,11 +10,15 @@ use super::{Driver, DriverError};
 use crate::clock;
 use crate::message::Message;
 
+/// The pause after a look, in times what it took.
+const PAUSE_IN_LOOKS: u32 = 9;
+
 /// When the host was last looked at, and what was seen.
 #[derive(Debug)]
 pub(super) struct Watch {
     every: Duration,
     next: Instant,
+    began: Instant,
     under_way: bool,
     healthy: bool,
 }
@@ -22,7 +26,8 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(every: Millis) -> Self {
         let every = Duration::from_millis(every.0.max(50));
-        Self { every, next: Instant::now() + every, under_way: false, healthy: true }
+        let now = Instant::now();
+        Self { every, next: now + every, began: now, under_way: false, healthy: true }
     }
 }
 
@@ -47,7 +52,7 @@ impl Driver {
             active.watch = None;
             return;
         };
-        watch.under_way = true;
+        (watch.under_way, watch.began) = (true, Instant::now());
         let (steps, plan, run) =
             (Arc::clone(&self.parts.steps), Arc::clone(&active.plan), active.run.clone());
         let (messages, cancel) = (self.parts.messages.clone(), active.cancel.clone());
@@ -68,7 +73,8 @@ impl Driver {
             return Ok(());
         };
         watch.under_way = false;
-        watch.next = Instant::now() + watch.every;
+        // Looking is never more than a tenth of what a host does.
+        watch.next = Instant::now() + watch.every.max(watch.began.elapsed() * PAUSE_IN_LOOKS);
         let (healthy, message) = match result {
             Ok(()) => (true, String::new()),
             Err(message) => (false, message),
