@@ -47,7 +47,12 @@ pub fn run_with(
     {
         command.env(name, value.as_str().expect("a text"));
     }
-    command.envs(variables.iter().map(|(name, value)| (name, value))).stdin(Stdio::null());
+    let input = form.get("stdin").and_then(|item| item.as_str()).map(|text| {
+        let path = filling.fill(text, 0).expect("a path");
+        std::fs::File::open(path).expect("the input can be read").into()
+    });
+    let input = input.unwrap_or_else(Stdio::null);
+    command.envs(variables.iter().map(|(name, value)| (name, value))).stdin(input);
     let ended = command.output().unwrap_or_else(|cause| panic!("{}: {cause}", call.form));
     if let Some(text) = form.get("stdout").and_then(|item| item.as_str()) {
         let path = filling.fill(text, 0).expect("a path");
