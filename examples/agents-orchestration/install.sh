@@ -13,16 +13,16 @@ chown www-data:www-data /opt/agents /srv/agents /srv/agents/releases /srv/upstre
 # Both versions stand upstream (a folder here, for lack of a network); only the
 # good one is deployed.
 python3 "$here/host/wheel.py" "$here/host/packages" /srv/wheels
-git_of() { as_agents git -C /srv/upstream/work -c user.name=ada -c user.email=ada@agents.example "$@"; }
-as_agents git init --quiet --initial-branch main /srv/upstream/work
+git_of() { as_agents git -C /srv/upstream/tree -c user.name=ada -c user.email=ada@agents.example "$@"; }
+as_agents git init --quiet --initial-branch main /srv/upstream/tree
 for version in 1.0.0 1.1.0; do
-    cp -R "$here/host/$version/." /srv/upstream/work/
-    chown -R www-data:www-data /srv/upstream/work
+    cp -R "$here/host/$version/." /srv/upstream/tree/
+    chown -R www-data:www-data /srv/upstream/tree
     git_of add --all
     git_of commit --quiet --message "Agents $version"
     git_of tag --annotate --message "Agents $version" "v$version"
 done
-as_agents git clone --quiet --no-local --branch v1.0.0 --single-branch /srv/upstream/work /opt/agents 2>/dev/null
+as_agents git clone --quiet --no-local --branch v1.0.0 --single-branch /srv/upstream/tree /opt/agents 2>/dev/null
 as_agents git -C /opt/agents checkout --quiet -B main v1.0.0
 
 as_agents python3 -m venv /opt/agents/.venv

@@ -41,26 +41,26 @@ deb() { # name version depends
     [ -z "$3" ] || echo "Depends: $3" >> deb/DEBIAN/control
     dpkg-deb --root-owner-group -Zgzip -b deb archive/$1_$2_all.deb >/dev/null
 }
-mkdir -p archive work/etc/apt/apt.conf.d work/etc/apt/preferences.d work/var/lib/dpkg/info work/var/lib/dpkg/updates \
-    work/var/lib/apt/lists/partial work/var/cache/apt/archives/partial work/var/log/apt work/usr/bin
-touch work/var/lib/dpkg/status
+mkdir -p archive host/etc/apt/apt.conf.d host/etc/apt/preferences.d host/var/lib/dpkg/info host/var/lib/dpkg/updates \
+    host/var/lib/apt/lists/partial host/var/cache/apt/archives/partial host/var/log/apt host/usr/bin
+touch host/var/lib/dpkg/status
 deb lib 1.0; deb lib 2.0; deb helper 5; deb app 1.0 'lib (<< 2)'; deb app 1.1 'lib (<< 2), helper'; deb app 1.3 'lib (>= 2)'
 deb loner 1.0; deb loner 2.0; deb gone 1.0
 cd archive; for file in *.deb; do
     dpkg-deb -f $file; echo "Filename: ./$file"; echo "Size: $(stat -c %s $file)"
     echo "SHA256: $(sha256sum $file | cut -d' ' -f1)"; echo
 done > Packages; cd ..
-echo "deb [trusted=yes] file:$PWD/archive ./" > work/etc/apt/sources.list
+echo "deb [trusted=yes] file:$PWD/archive ./" > host/etc/apt/sources.list
 cat > conf <<END
-Dir "$PWD/work/";
-Dir::State::status "$PWD/work/var/lib/dpkg/status";
+Dir "$PWD/host/";
+Dir::State::status "$PWD/host/var/lib/dpkg/status";
 Dir::Bin::dpkg "/usr/bin/dpkg";
-Dir::Log "$PWD/work/var/log/apt";
-DPkg::Options { "--root=$PWD/work"; "--force-not-root"; "--force-bad-path"; };
+Dir::Log "$PWD/host/var/log/apt";
+DPkg::Options { "--root=$PWD/host"; "--force-not-root"; "--force-bad-path"; };
 DPkg::Use-Pty "0";
 APT::Sandbox::User "root";
 END
-export APT_CONFIG=$PWD/conf DPKG_ROOT=$PWD/work
+export APT_CONFIG=$PWD/conf DPKG_ROOT=$PWD/host
 apt-get -qq update
 apt-get -qq -y install app=1.3 lib=2.0 loner=2.0 gone=1.0 >/dev/null
 apt-mark auto lib >/dev/null; apt-mark hold lib >/dev/null
@@ -95,7 +95,7 @@ impl Roots {
 
     /// Packages with their states, and those that came for others.
     fn told(&self, world: &World) -> String {
-        shell(&self.0, &format!("rm -rf work; cp -a {} work", world.model["root"]));
+        shell(&self.0, &format!("rm -rf host; cp -a {} host", world.model["root"]));
         shell(
             &self.0,
             &format!(
@@ -112,7 +112,7 @@ impl Roots {
     }
 }
 
-const EXPORT: &str = "export APT_CONFIG=$PWD/conf DPKG_ROOT=$PWD/work";
+const EXPORT: &str = "export APT_CONFIG=$PWD/conf DPKG_ROOT=$PWD/host";
 
 fn shell(at: &Path, script: &str) -> String {
     let done = Command::new("sh").args(["-ec", script]).current_dir(at).output().unwrap();
@@ -124,7 +124,7 @@ fn shell(at: &Path, script: &str) -> String {
 fn keep() -> String {
     let folder = FOLDER.with_borrow(PathBuf::clone);
     let name = format!("kept-{}", shell(&folder, &format!("{EXPORT}; {STATE}")));
-    shell(&folder, &format!("[ -e {name} ] || cp -a work {name}"));
+    shell(&folder, &format!("[ -e {name} ] || cp -a host {name}"));
     name
 }
 
@@ -135,8 +135,8 @@ fn programs(world: &mut World, call: &Call) -> Result<Ended, Error> {
     let known = ANSWERS.with_borrow(|answers| answers.get(&key).cloned());
     let (ended, root) = known.unwrap_or_else(|| {
         let folder = FOLDER.with_borrow(PathBuf::clone);
-        shell(&folder, &format!("rm -rf work; cp -a {} work", world.model["root"]));
-        let variables = [("APT_CONFIG", folder.join("conf")), ("DPKG_ROOT", folder.join("work"))];
+        shell(&folder, &format!("rm -rf host; cp -a {} host", world.model["root"]));
+        let variables = [("APT_CONFIG", folder.join("conf")), ("DPKG_ROOT", folder.join("host"))];
         let ended = forms::run_with(FORMS, call, &|_, path| PathBuf::from(path), &variables);
         (ended, keep())
     });
@@ -202,7 +202,7 @@ fn work_that_dpkg_was_interrupted_in_is_finished_first() {
     let Some(roots) = Roots::new("interrupted", "work_that_dpkg_was_interrupted_in") else { return };
     shell(
         &roots.0,
-        "sed -i '/^Package: gone$/{n;s/install ok installed/install ok unpacked/}' work/var/lib/dpkg/status",
+        "sed -i '/^Package: gone$/{n;s/install ok installed/install ok unpacked/}' host/var/lib/dpkg/status",
     );
     assert!(roots.told(&roots.world()).contains("iU gone"));
     let ended = run::<Packages>(roots.world(), BACK, None, Goal::Applied, None);
